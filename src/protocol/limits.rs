@@ -1,0 +1,27 @@
+//! The sizes and counts that the protocol fixes or sets as defaults.
+
+/// The largest body of a message, decoded: 16,384 bytes, the largest size sealed messages come in.
+pub const MAX_DATA_BYTES: usize = 16_384;
+
+/// The largest body of a request. The largest `send` is 16,384 bytes in base64url (21,846 characters) and about
+/// 150 characters around them.
+pub const MAX_REQUEST_BYTES: usize = 32 * 1024;
+
+/// The most messages one `receive` may ask for. 32 messages of 16,384 bytes are 700 kB of reply, below the 1 MiB
+/// a client reads.
+pub const MAX_RECEIVE: u32 = 32;
+
+/// The largest reply a client reads.
+pub const MAX_REPLY_BYTES: u64 = 1024 * 1024;
+
+/// The most relays a connectoid may name.
+pub const MAX_RELAYS: usize = 4;
+
+/// The longest `ext`, in characters.
+pub const MAX_EXT_CHARS: usize = 1024;
+
+/// The messages a box may hold at once.
+pub const BOX_MESSAGES: u32 = 32;
+
+/// The bytes a box may hold at once, decoded.
+pub const BOX_BYTES: u32 = 512 * 1024;

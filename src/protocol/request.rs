@@ -1,0 +1,566 @@
+//! The requests, read strictly from a body and written by clients.
+
+use std::{borrow::Cow, collections::HashSet, fmt};
+
+use serde::{
+    Serialize,
+    de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor},
+    ser::SerializeMap,
+};
+use serde_json::value::RawValue;
+
+use super::{At, Ext, KnownKeys, PublicKey, Refusal, base64url, limits};
+
+/// One request, well formed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Put a message into a box.
+    Send {
+        /// The box.
+        key: PublicKey,
+        /// For the relay: an API key, say.
+        ext: Option<Ext>,
+        /// 1 to 16,384 bytes.
+        data: Vec<u8>,
+    },
+    /// Ask whether a box holds anything new.
+    Check {
+        /// The box.
+        key: PublicKey,
+        /// For the relay.
+        ext: Option<Ext>,
+        /// What was received already.
+        at: At,
+        /// Ask for a question even if nothing is new, to delete for instance.
+        ask: bool,
+        /// The relay's URL as the client reached it.
+        relay: Option<String>,
+    },
+    /// Take messages, proving that the box is one's own. Nothing is deleted.
+    Receive {
+        /// The box.
+        key: PublicKey,
+        /// For the relay.
+        ext: Option<Ext>,
+        /// The opened question.
+        answer: Answer,
+        /// What was received already.
+        at: At,
+        /// How many at most: 1 to 32.
+        limit: u32,
+    },
+    /// Delete messages or the box, proving that it is one's own.
+    Delete {
+        /// The box.
+        key: PublicKey,
+        /// For the relay.
+        ext: Option<Ext>,
+        /// The opened question.
+        answer: Answer,
+        /// What to delete.
+        upto: Upto,
+    },
+}
+
+/// The 56 bytes of an opened question.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Answer(pub [u8; Answer::BYTES]);
+
+impl Answer {
+    /// The length of every question and answer.
+    pub const BYTES: usize = 56;
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answer(…)")
+    }
+}
+
+/// What a `delete` deletes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upto {
+    /// What is stored now up to this cursor: an acknowledgement.
+    At(At),
+    /// The whole box: unshare.
+    All,
+}
+
+impl Request {
+    /// Reads the body of a request.
+    ///
+    /// # Errors
+    /// [`Refusal::BadRequest`] for what is not a JSON object of one of the actions with the right types,
+    /// [`Refusal::BadKey`], [`Refusal::TooBig`] for `data`, [`Refusal::WrongAnswer`] for an `answer` that is none.
+    pub fn parse(body: &[u8], known: &KnownKeys) -> Result<Self, Refusal> {
+        let text = std::str::from_utf8(body).map_err(|_| Refusal::bad("the body is not UTF-8"))?;
+        let fields = Fields::read(text)?;
+        let action = fields
+            .action
+            .ok_or_else(|| Refusal::bad("\"action\" is missing: send, check, receive or delete"))?;
+        if !matches!(&*action, "send" | "check" | "receive" | "delete") {
+            return Err(Refusal::bad("\"action\" must be send, check, receive or delete"));
+        }
+        let key = fields
+            .key
+            .ok_or_else(|| Refusal::bad("\"pub\" is missing: the public key of a box"))?;
+        let key = known.parse(&key).map_err(|_| Refusal::BadKey)?;
+        let ext = match fields.ext.as_deref() {
+            None | Some("") => None,
+            Some(ext) => Some(Ext::try_from(ext.to_owned()).map_err(|e| Refusal::bad(e.to_string()))?),
+        };
+        let answer = || match &fields.answer {
+            None => Err(Refusal::bad(
+                "\"answer\" is missing: check, and open the question",
+            )),
+            Some(text) => base64url::decode_exactly(text)
+                .map(Answer)
+                .map_err(|_| Refusal::WrongAnswer),
+        };
+        match &*action {
+            "send" => Ok(Self::Send {
+                key,
+                ext,
+                data: read_data(fields.data.as_deref())?,
+            }),
+            "check" => Ok(Self::Check {
+                key,
+                ext,
+                at: fields.at.unwrap_or_default(),
+                ask: fields.ask.unwrap_or_default(),
+                relay: fields.relay.map(Cow::into_owned),
+            }),
+            "receive" => {
+                let limit = match fields.limit.unwrap_or(1) {
+                    limit @ 1..=32 => limit,
+                    _ => return Err(Refusal::bad("\"limit\" must be 1 to 32")),
+                };
+                Ok(Self::Receive {
+                    key,
+                    ext,
+                    answer: answer()?,
+                    at: fields.at.unwrap_or_default(),
+                    limit,
+                })
+            }
+            _ => {
+                let upto = match (fields.at, fields.all.unwrap_or_default()) {
+                    (Some(at), false) => Upto::At(at),
+                    (None, true) => Upto::All,
+                    _ => {
+                        return Err(Refusal::bad(
+                            "delete takes exactly one of \"at\" and \"all\":true",
+                        ));
+                    }
+                };
+                Ok(Self::Delete {
+                    key,
+                    ext,
+                    answer: answer()?,
+                    upto,
+                })
+            }
+        }
+    }
+
+    /// The action's name on the wire.
+    pub fn action(&self) -> &'static str {
+        match self {
+            Self::Send { .. } => "send",
+            Self::Check { .. } => "check",
+            Self::Receive { .. } => "receive",
+            Self::Delete { .. } => "delete",
+        }
+    }
+}
+
+fn read_data(text: Option<&str>) -> Result<Vec<u8>, Refusal> {
+    let text = text.ok_or_else(|| Refusal::bad("\"data\" is missing: the message in base64url"))?;
+    let data = base64url::decode(text).map_err(|e| Refusal::bad(format!("\"data\" is {e}")))?;
+    match data.len() {
+        0 => Err(Refusal::bad("\"data\" is empty")),
+        1..=limits::MAX_DATA_BYTES => Ok(data),
+        _ => Err(Refusal::TooBig {
+            detail: "a message is at most 16384 bytes before base64url".into(),
+        }),
+    }
+}
+
+/// The fields of any request, as they stand in the body.
+#[derive(Default)]
+struct Fields<'a> {
+    action: Option<Cow<'a, str>>,
+    key: Option<Cow<'a, str>>,
+    ext: Option<Cow<'a, str>>,
+    data: Option<Cow<'a, str>>,
+    answer: Option<Cow<'a, str>>,
+    relay: Option<Cow<'a, str>>,
+    at: Option<At>,
+    limit: Option<u32>,
+    ask: Option<bool>,
+    all: Option<bool>,
+}
+
+impl<'a> Fields<'a> {
+    fn read(text: &'a str) -> Result<Self, Refusal> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let fields = FieldsSeed.deserialize(&mut json).map_err(not_json)?;
+        json.end().map_err(not_json)?;
+        Ok(fields)
+    }
+}
+
+fn not_json(error: serde_json::Error) -> Refusal {
+    Refusal::bad(match error.classify() {
+        serde_json::error::Category::Data => error.to_string(),
+        _ => format!("the body must be one JSON object: {error}"),
+    })
+}
+
+struct FieldsSeed;
+
+impl<'de> DeserializeSeed<'de> for FieldsSeed {
+    type Value = Fields<'de>;
+
+    fn deserialize<D: de::Deserializer<'de>>(self, input: D) -> Result<Fields<'de>, D::Error> {
+        input.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for FieldsSeed {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object with an \"action\"")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+        let mut fields = Fields::default();
+        let mut seen = HashSet::new();
+        while let Some(Text(name)) = map.next_key()? {
+            // Unknown fields are ignored; a name that stands twice is refused even there, since two readers could
+            // disagree on which of the two counts.
+            match &*name {
+                "action" => fields.action = Some(map.next_value::<Text>()?.0),
+                "pub" => fields.key = Some(map.next_value::<Text>()?.0),
+                "ext" => fields.ext = map.next_value::<Option<Text>>()?.map(|text| text.0),
+                "data" => fields.data = Some(map.next_value::<Text>()?.0),
+                "answer" => fields.answer = Some(map.next_value::<Text>()?.0),
+                "relay" => fields.relay = Some(map.next_value::<Text>()?.0),
+                "at" => fields.at = Some(read_at(map.next_value()?)?),
+                "limit" => fields.limit = Some(map.next_value()?),
+                "ask" => fields.ask = Some(map.next_value()?),
+                "all" => fields.all = Some(map.next_value()?),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            if !seen.insert(name.into_owned()) {
+                return Err(de::Error::custom("a field stands twice in the body"));
+            }
+        }
+        Ok(fields)
+    }
+}
+
+fn read_at<E: de::Error>(raw: &RawValue) -> Result<At, E> {
+    let text = raw.get();
+    let digits = text
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .unwrap_or(text);
+    At::from_digits(digits).ok_or_else(|| E::custom("\"at\" must be an integer: Unix time in microseconds"))
+}
+
+/// A JSON string, borrowed where it holds no escapes.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de> de::Deserialize<'de> for Text<'de> {
+    fn deserialize<D: de::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+        }
+        input.deserialize_str(TextVisitor)
+    }
+}
+
+impl Serialize for Request {
+    /// The request as a client writes it.
+    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let (Self::Send { key, ext, .. }
+        | Self::Check { key, ext, .. }
+        | Self::Receive { key, ext, .. }
+        | Self::Delete { key, ext, .. }) = self;
+        let mut map = out.serialize_map(None)?;
+        map.serialize_entry("pub", key)?;
+        map.serialize_entry("ext", ext)?;
+        map.serialize_entry("action", self.action())?;
+        match self {
+            Self::Send { data, .. } => map.serialize_entry("data", &base64url::encode(data))?,
+            Self::Check { at, ask, relay, .. } => {
+                map.serialize_entry("at", at)?;
+                if *ask {
+                    map.serialize_entry("ask", ask)?;
+                }
+                if let Some(relay) = relay {
+                    map.serialize_entry("relay", relay)?;
+                }
+            }
+            Self::Receive {
+                answer, at, limit, ..
+            } => {
+                map.serialize_entry("answer", &base64url::encode(answer.0))?;
+                map.serialize_entry("at", at)?;
+                map.serialize_entry("limit", limit)?;
+            }
+            Self::Delete { answer, upto, .. } => {
+                map.serialize_entry("answer", &base64url::encode(answer.0))?;
+                match upto {
+                    Upto::At(at) => map.serialize_entry("at", at)?,
+                    Upto::All => map.serialize_entry("all", &true)?,
+                }
+            }
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "A3cF4dUliud11gULRbSbiyThJ8-nj--k8m_lctINRixWu9LVtRFfqKsa6XU9Q6j0hw";
+
+    fn parse(body: &str) -> Result<Request, Refusal> {
+        Request::parse(body.as_bytes(), &KnownKeys::default())
+    }
+
+    fn detail(body: &str) -> String {
+        match parse(body) {
+            Err(Refusal::BadRequest { detail }) => detail.into_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn written_and_read_again() {
+        let key: PublicKey = KEY.parse().unwrap();
+        let ext = Some(Ext::from_data(b"apikey").unwrap());
+        let answer = Answer([9; 56]);
+        for request in [
+            Request::Send {
+                key,
+                ext: None,
+                data: b"hello".to_vec(),
+            },
+            Request::Check {
+                key,
+                ext: ext.clone(),
+                at: At::from(7),
+                ask: true,
+                relay: Some("http://[::1]".into()),
+            },
+            Request::Check {
+                key,
+                ext: None,
+                at: At::START,
+                ask: false,
+                relay: None,
+            },
+            Request::Receive {
+                key,
+                ext: None,
+                answer,
+                at: At::MAX,
+                limit: 32,
+            },
+            Request::Delete {
+                key,
+                ext: None,
+                answer,
+                upto: Upto::At(At::from(7)),
+            },
+            Request::Delete {
+                key,
+                ext,
+                answer,
+                upto: Upto::All,
+            },
+        ] {
+            let text = serde_json::to_string(&request).unwrap();
+            assert_eq!(parse(&text), Ok(request), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_least_a_request_says() {
+        let check = parse(&format!(r#"{{"action":"check","pub":"{KEY}"}}"#)).unwrap();
+        assert!(matches!(
+            check,
+            Request::Check {
+                at: At::START,
+                ask: false,
+                relay: None,
+                ext: None,
+                ..
+            }
+        ));
+        let answer = "A".repeat(75);
+        let receive = parse(&format!(
+            r#"{{"action":"receive","pub":"{KEY}","ext":"","answer":"{answer}"}}"#
+        ))
+        .unwrap();
+        assert!(matches!(
+            receive,
+            Request::Receive {
+                at: At::START,
+                limit: 1,
+                ext: None,
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn at_in_every_spelling() {
+        for (at, expected) in [
+            ("20221231235959123456", 1_672_531_199_123_456),
+            ("\"20221231235959123456\"", 1_672_531_199_123_456),
+            ("\"7\"", 7),
+            ("-1", 0),
+            ("123456789012345678901234567890", 9_007_199_254_740_991),
+        ] {
+            let body = format!(r#"{{"action":"check","pub":"{KEY}","at":{at}}}"#);
+            assert!(
+                matches!(parse(&body), Ok(Request::Check { at, .. }) if at.as_i64() == expected),
+                "{body}"
+            );
+        }
+        for at in [
+            "1.5",
+            "1.0",
+            "1e3",
+            "null",
+            "\"\"",
+            "\"x\"",
+            "[]",
+            "true",
+            "\"\\u0037\"",
+        ] {
+            let body = format!(r#"{{"action":"check","pub":"{KEY}","at":{at}}}"#);
+            assert!(matches!(parse(&body), Err(Refusal::BadRequest { .. })), "{body}");
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored_but_not_twice() {
+        let body = format!(r#"{{"x":{{"y":[1,2]}},"action":"check","pub":"{KEY}","z":"\ud800"}}"#);
+        assert!(parse(&body).is_ok());
+        for twice in [
+            r#""at":1,"at":1"#,
+            r#""x":1,"x":2"#,
+            r#""ext":null,"ext":null"#,
+            r#""x":1,"\u0078":2"#,
+        ] {
+            let body = format!(r#"{{"action":"check","pub":"{KEY}",{twice}}}"#);
+            assert!(detail(&body).contains("twice"), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_request() {
+        for body in [
+            "",
+            "[]",
+            "null",
+            "\"check\"",
+            "{",
+            "{}}",
+            "{} {}",
+            "action=check",
+            "{\"action\":1}",
+            "{\"action\":null}",
+        ] {
+            assert!(matches!(parse(body), Err(Refusal::BadRequest { .. })), "{body:?}");
+        }
+        assert!(matches!(
+            Request::parse(b"\xFF", &KnownKeys::default()),
+            Err(Refusal::BadRequest { .. })
+        ));
+        assert!(detail("{}").starts_with("\"action\" is missing"));
+        assert!(detail(r#"{"action":"chekc"}"#).starts_with("\"action\" must be"));
+        assert!(detail(r#"{"action":"check"}"#).starts_with("\"pub\" is missing"));
+        assert_eq!(parse(r#"{"action":"check","pub":"x"}"#), Err(Refusal::BadKey));
+        assert!(detail(r#"{"action":"check","pub":7}"#).contains("expected a string"));
+        let receive = |rest: &str| parse(&format!(r#"{{"action":"receive","pub":"{KEY}",{rest}}}"#));
+        assert_eq!(receive(r#""answer":"x""#), Err(Refusal::WrongAnswer));
+        assert!(matches!(
+            receive(r#""answer":null"#),
+            Err(Refusal::BadRequest { .. })
+        ));
+        assert!(matches!(receive(r#""limit":1"#), Err(Refusal::BadRequest { .. })));
+        for limit in ["0", "33", "-1", "1.5", "4294967297"] {
+            let answer = "A".repeat(75);
+            let refused = receive(&format!(r#""answer":"{answer}","limit":{limit}"#));
+            assert!(matches!(refused, Err(Refusal::BadRequest { .. })), "{limit}");
+        }
+    }
+
+    #[test]
+    fn data_of_1_to_16384_bytes() {
+        let send = |data: &[u8]| {
+            parse(&format!(
+                r#"{{"action":"send","pub":"{KEY}","data":"{}"}}"#,
+                base64url::encode(data)
+            ))
+        };
+        assert!(matches!(send(&[]), Err(Refusal::BadRequest { .. })));
+        assert!(send(&[1]).is_ok());
+        assert!(send(&[1; 16_384]).is_ok());
+        assert!(matches!(send(&[1; 16_385]), Err(Refusal::TooBig { .. })));
+    }
+
+    #[test]
+    fn exactly_one_of_at_and_all() {
+        let delete = |rest: &str| {
+            parse(&format!(
+                r#"{{"action":"delete","pub":"{KEY}","answer":"{}"{rest}}}"#,
+                "A".repeat(75)
+            ))
+        };
+        assert!(matches!(
+            delete(r#","at":5"#),
+            Ok(Request::Delete {
+                upto: Upto::At(_),
+                ..
+            })
+        ));
+        assert!(matches!(
+            delete(r#","all":true"#),
+            Ok(Request::Delete { upto: Upto::All, .. })
+        ));
+        assert!(matches!(
+            delete(r#","at":5,"all":false"#),
+            Ok(Request::Delete {
+                upto: Upto::At(_),
+                ..
+            })
+        ));
+        for wrong in ["", r#","at":5,"all":true"#, r#","all":false"#] {
+            assert!(
+                matches!(delete(wrong), Err(Refusal::BadRequest { .. })),
+                "{wrong}"
+            );
+        }
+    }
+}
