@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! `connectoid`: the relay, and the command line around it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    connectoid::cli::run()
+}

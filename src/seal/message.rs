@@ -98,9 +98,7 @@ pub enum Junk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotSealed {
     /// Too long.
-    #[error(
-        "the note is {0} bytes, one message carries about 9,000: send it in parts, or send where to fetch it"
-    )]
+    #[error("the note is {0} bytes, a message carries 8,892: send it in parts, or send where to fetch it")]
     TooLong(usize),
     /// The key.
     #[error(transparent)]

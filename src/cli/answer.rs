@@ -1,0 +1,174 @@
+//! `connectoid answer`: from the reply of `check` to the request of `receive`, for pipes of curl.
+
+use std::io::{self, Read as _};
+
+use clap::Args;
+
+use super::{Failure, Home, known, print_json};
+use crate::{
+    protocol::{At, Checked, Ext, RefusalBody, RelayUrl, Request, Upto, limits::MAX_REPLY_BYTES},
+    seal::{self, BoxKey, question::open_question},
+};
+
+/// The published example key of the test vectors: DeriveKeyPair of 48 × 0xA1.
+pub(super) const EXAMPLE_PUB: &str = "A3cF4dUliud11gULRbSbiyThJ8-nj--k8m_lctINRixWu9LVtRFfqKsa6XU9Q6j0hw";
+
+/// Turn the reply to `check` into the `receive` request, for curl
+///
+/// Reads the reply on standard input, opens the question, and writes the whole next request:
+///
+///   curl -s URL -d '{…"action":"check"…}' | connectoid answer --for Bob | curl -s URL -d @-
+///
+/// If nothing was found it writes nothing and exits with 3.
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Answer {
+    /// Whose link was checked
+    #[arg(long = "for", value_name = "NAME", required_unless_present = "example")]
+    name: Option<String>,
+
+    /// Use the published example key that `connectoid serve` shows; its box is everybody's
+    #[arg(long, conflicts_with = "name")]
+    example: bool,
+
+    /// What was received already: the `at` of the last reply to `receive`
+    #[arg(long, value_parser = cursor, default_value = "0")]
+    at: At,
+
+    /// How many messages to ask for, 1 to 32
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=32), default_value = "1")]
+    limit: u32,
+
+    /// Write a `delete` request instead: up to this `at`, or `all` for the whole box. Check with "ask":true for it
+    #[arg(long, value_name = "AT|all", value_parser = upto)]
+    delete: Option<Upto>,
+}
+
+fn cursor(text: &str) -> Result<At, String> {
+    At::from_digits(text).ok_or_else(|| "expected an integer: Unix time in microseconds".to_owned())
+}
+
+fn upto(text: &str) -> Result<Upto, String> {
+    if text == "all" {
+        Ok(Upto::All)
+    } else {
+        cursor(text).map(Upto::At)
+    }
+}
+
+impl Answer {
+    pub(super) fn run(self, home: &Home) -> Result<(), Failure> {
+        let checked: Checked = read_reply("check")?;
+        let (key, relays, ext) = self.whose(home)?;
+        if !checked.found && (self.delete.is_none() || checked.question.is_none()) {
+            return Err(Failure::with(Failure::NOTHING, "nothing new"));
+        }
+        let misbehaves = |reason: &str| Failure::with(Failure::MISBEHAVES, reason);
+        let question = checked
+            .question
+            .ok_or_else(|| misbehaves("the relay's reply holds no question"))?;
+        let relay = whose_question(checked.relay.as_deref(), relays.as_deref())?;
+        let answer = open_question(&key, &relay, &question).map_err(|_| {
+            misbehaves("the question was not asked by this relay about this box; nothing is answered")
+        })?;
+        let key = key.public();
+        print_json(&match self.delete {
+            Some(upto) => Request::Delete {
+                key,
+                ext,
+                answer,
+                upto,
+            },
+            None => Request::Receive {
+                key,
+                ext,
+                answer,
+                at: self.at,
+                limit: self.limit,
+            },
+        })
+    }
+
+    /// The box's key, the relays of its link (`None` for any), and what the link carries for them.
+    fn whose(&self, home: &Home) -> Result<(BoxKey, Option<Vec<RelayUrl>>, Option<Ext>), Failure> {
+        match &self.name {
+            Some(name) => {
+                let keys = home.keystore()?.load()?;
+                let contact = known(&keys, name)?;
+                Ok((
+                    contact.key.clone(),
+                    Some(contact.relays.clone()),
+                    contact.ext.clone(),
+                ))
+            }
+            None => Ok((
+                seal::derive_box_key(&[0xA1; 48]).map_err(Failure::new)?,
+                None,
+                None,
+            )),
+        }
+    }
+}
+
+/// The relay that a question must be bound to: one of the link's, so that no relay can pass on another's question.
+fn whose_question(named: Option<&str>, relays: Option<&[RelayUrl]>) -> Result<RelayUrl, Failure> {
+    let misbehaves = |reason: String| Failure::with(Failure::MISBEHAVES, reason);
+    let named: Option<RelayUrl> = match named {
+        Some(name) => Some(
+            name.parse()
+                .map_err(|error| misbehaves(format!("the question's relay: {error}")))?,
+        ),
+        None => None,
+    };
+    match (named, relays) {
+        (Some(named), None) => Ok(named),
+        (Some(named), Some(relays)) if relays.contains(&named) => Ok(named),
+        (Some(named), Some(_)) => Err(misbehaves(format!(
+            "the question is bound to {named}, which is no relay of this link"
+        ))),
+        (None, Some([only])) => Ok(only.clone()),
+        (None, _) => Err(misbehaves(
+            "the reply does not name the relay its question is bound to".to_owned(),
+        )),
+    }
+}
+
+/// Reads a relay's reply from standard input.
+pub(super) fn read_reply<T: serde::de::DeserializeOwned>(action: &str) -> Result<T, Failure> {
+    let mut text = Vec::new();
+    io::stdin()
+        .take(MAX_REPLY_BYTES + 1)
+        .read_to_end(&mut text)
+        .map_err(Failure::new)?;
+    if let Ok(RefusalBody {
+        ok: false,
+        error,
+        detail,
+        ..
+    }) = serde_json::from_slice(&text)
+    {
+        let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
+        return Err(Failure::with(
+            Failure::REFUSED,
+            format!("the relay refused: {error}{detail}"),
+        ));
+    }
+    serde_json::from_slice(&text).map_err(|_| {
+        Failure::new(format!(
+            "standard input is not a relay's reply to {action}: pipe curl's output into this"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_key_is_the_published_one() {
+        assert_eq!(
+            seal::derive_box_key(&[0xA1; 48]).unwrap().public().to_string(),
+            EXAMPLE_PUB
+        );
+    }
+}

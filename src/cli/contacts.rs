@@ -1,0 +1,86 @@
+//! `connectoid contacts`
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Failure, Home, now_ms, print_json, print_line, say};
+use crate::{
+    client::keystore::Contact,
+    protocol::{Ext, PublicKey, RelayUrl},
+};
+
+/// List the people links were made for
+#[derive(Args)]
+pub(super) struct Contacts {
+    /// One line of JSON per contact
+    #[arg(long)]
+    json: bool,
+}
+
+/// A contact as it is listed: nothing secret.
+#[derive(Serialize)]
+struct Row<'a> {
+    name: &'a str,
+    #[serde(rename = "pub")]
+    public: PublicKey,
+    relays: &'a [RelayUrl],
+    ext: Option<&'a str>,
+    secret: bool,
+    made: String,
+    expires: Option<String>,
+    expired: bool,
+}
+
+impl<'a> Row<'a> {
+    fn of(contact: &'a Contact) -> Self {
+        Self {
+            name: &contact.name,
+            public: contact.key.public(),
+            relays: &contact.relays,
+            ext: contact.ext.as_ref().map(Ext::as_str),
+            secret: contact.secret.is_some(),
+            made: date(contact.made),
+            expires: contact.expires.map(date),
+            expired: contact.has_expired(now_ms()),
+        }
+    }
+}
+
+impl Contacts {
+    pub(super) fn run(self, home: &Home) -> Result<(), Failure> {
+        let keystore = home.keystore()?;
+        let keys = keystore.load()?;
+        if keys.contacts.is_empty() {
+            say("no contacts yet: make a link with connectoid link --for NAME");
+        }
+        for contact in &keys.contacts {
+            let row = Row::of(contact);
+            if self.json {
+                print_json(&row)?;
+                continue;
+            }
+            let until = match (&row.expires, row.expired) {
+                (None, _) => "does not expire".to_owned(),
+                (Some(date), false) => format!("until {date}"),
+                (Some(date), true) => format!("expired {date}"),
+            };
+            let relays: Vec<&str> = row.relays.iter().map(RelayUrl::as_str).collect();
+            print_line(format!(
+                "{}\t{}\t{}\t{until}",
+                row.name,
+                row.public,
+                relays.join(" ")
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+/// Unix milliseconds as RFC 3339, to the second.
+pub(super) fn date(ms: u64) -> String {
+    // Beyond the year 9999 the crate would not write it.
+    let ms = ms.min(253_402_300_799_000);
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(ms)).to_string()
+}

@@ -1,0 +1,304 @@
+//! `connectoid link`, `connectoid link show` and `connectoid key import`.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand};
+use qrcode::{QrCode, render};
+use serde::Serialize;
+
+use super::{Failure, Home, entropy, now_ms, print_json, print_line, say};
+use crate::{
+    client::keystore::{Contact, Keystore},
+    protocol::{Ext, LinkSecret, Place, PublicKey, RelayUrl, find_connectoid, limits, make_link},
+    seal::BoxKey,
+};
+
+/// Make a link for someone, or take one apart
+///
+/// Makes a key pair and a secret, keeps them for this user, and prints the link. Whoever has the link can write to
+/// you; only you can read it.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(super) struct Link {
+    #[command(subcommand)]
+    command: Option<LinkCommand>,
+    #[command(flatten)]
+    form: Option<Form>,
+    /// Print the link made before for this contact
+    #[arg(long, conflicts_with_all = ["relay", "ext", "no_secret", "query", "expires", "replace"])]
+    again: bool,
+}
+
+#[derive(Subcommand)]
+enum LinkCommand {
+    /// Take a link apart: whose box, which relays, whether it has a secret
+    Show {
+        /// The link, or the bare connectoid in it
+        link: String,
+        /// As one line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Make a link with a P-384 private key from a PEM file, as OpenSSL writes it
+///
+/// Make the key with: openssl ecparam -name secp384r1 -genkey -noout -out key.pem
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Import {
+    /// The PEM file: PKCS#8 (BEGIN PRIVATE KEY) or SEC 1 (BEGIN EC PRIVATE KEY), not encrypted
+    file: PathBuf,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// What a link looks like.
+#[derive(Args)]
+struct Form {
+    /// Who the link is for: a nickname that only you see
+    #[arg(long = "for", value_name = "NAME", value_parser = nickname)]
+    name: String,
+
+    /// The relay's URL; repeat it for up to 4, in order of preference, any of which may be down
+    #[arg(long, env = "CONNECTOID_RELAY", value_name = "URL", value_delimiter = ' ')]
+    relay: Vec<RelayUrl>,
+
+    /// The app's URL that the link opens, as https://app.example.com/; without it, the bare connectoid is printed
+    #[arg(long, value_name = "URL")]
+    app: Option<String>,
+
+    /// Text for the relays that the link carries along, an API key for instance; every relay of the link sees it
+    #[arg(long, value_name = "TEXT", value_parser = ext)]
+    ext: Option<Ext>,
+
+    /// The original two-part form. Who runs a relay of the link can then pretend to be the one who uses it
+    #[arg(long)]
+    no_secret: bool,
+
+    /// The original form ?connectoid=…, without secret: the app's web server sees it
+    #[arg(long, requires = "app")]
+    query: bool,
+
+    /// When the link stops being read, as 7d; or never
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = expiry)]
+    expires: Expiry,
+
+    /// Give up the link made before for this contact, its key and what was received but not printed yet
+    #[arg(long)]
+    replace: bool,
+
+    /// Draw the link as a QR code, on standard error
+    #[arg(long)]
+    qr: bool,
+
+    /// Write the link as a QR code into an SVG file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+
+    /// As one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Expiry {
+    In(Duration),
+    Never,
+}
+
+fn expiry(text: &str) -> Result<Expiry, String> {
+    if text == "never" {
+        return Ok(Expiry::Never);
+    }
+    humantime::parse_duration(text)
+        .map(Expiry::In)
+        .map_err(|error| format!("{error}; expected a time as 7d or 12h, or never"))
+}
+
+fn ext(text: &str) -> Result<Ext, String> {
+    Ext::from_data(text.as_bytes()).map_err(|_| "expected 1 to 768 bytes".to_owned())
+}
+
+fn nickname(text: &str) -> Result<String, String> {
+    let fits = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("expected 1 to 64 characters".to_owned())
+    }
+}
+
+impl Link {
+    pub(super) fn run(self, home: &Home) -> Result<(), Failure> {
+        match (self.command, self.form) {
+            (Some(LinkCommand::Show { link, json }), _) => show(&link, json),
+            (None, Some(form)) if self.again => form.print_again(&home.keystore()?),
+            (None, Some(form)) => {
+                let key = BoxKey::generate(&mut entropy()?);
+                form.make(&home.keystore()?, key)
+            }
+            (None, None) => Err(Failure::with(
+                2,
+                "say who the link is for: connectoid link --for NAME",
+            )),
+        }
+    }
+}
+
+impl Import {
+    pub(super) fn run(self, home: &Home) -> Result<(), Failure> {
+        let file = self.file.display();
+        let pem = fs::read_to_string(&self.file).map_err(|error| Failure::new(format!("{file}: {error}")))?;
+        let pem = zeroize::Zeroizing::new(pem);
+        let key = BoxKey::from_pem(&pem).map_err(|error| Failure::new(format!("{file}: {error}")))?;
+        self.form.make(&home.keystore()?, key)
+    }
+}
+
+impl Form {
+    fn make(self, keystore: &Keystore, key: BoxKey) -> Result<(), Failure> {
+        if !(1..=limits::MAX_RELAYS).contains(&self.relay.len()) {
+            return Err(Failure::with(
+                2,
+                "a link names 1 to 4 relays: --relay URL, or CONNECTOID_RELAY",
+            ));
+        }
+        let now = now_ms();
+        let mut contact = Contact::new(self.name.clone(), key, self.relay.clone(), now);
+        contact.ext.clone_from(&self.ext);
+        contact.expires = match self.expires {
+            Expiry::In(time) => Some(now.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))),
+            Expiry::Never => None,
+        };
+        if !self.no_secret && !self.query {
+            contact.secret = Some(LinkSecret::generate(&mut entropy()?));
+        }
+        // Everything that can go wrong does so before the keys are kept.
+        let link = self.link(&contact)?;
+        let pictures = self.pictures(&link)?;
+        let (name, replace, public) = (&self.name, self.replace, contact.key.public());
+        keystore.update(|keys| {
+            if keys.contacts.iter().any(|other| other.key.public() == public) {
+                return Err(Failure::new(
+                    "this key is kept already: a box belongs to one contact",
+                ));
+            }
+            match keys.contacts.iter().position(|other| other.name == *name) {
+                Some(_) if !replace => {
+                    return Err(Failure::new(format!(
+                        "there is a link for {name:?} already: --again prints it, --replace makes a new one"
+                    )));
+                }
+                Some(index) => drop(keys.contacts.remove(index)),
+                None => {}
+            }
+            keys.contacts.push(contact);
+            Ok(())
+        })?;
+        self.print(&link, public, pictures)
+    }
+
+    fn print_again(self, keystore: &Keystore) -> Result<(), Failure> {
+        let keys = keystore.load()?;
+        let contact = super::known(&keys, &self.name)?;
+        let link = self.link(contact)?;
+        let pictures = self.pictures(&link)?;
+        self.print(&link, contact.key.public(), pictures)
+    }
+
+    fn link(&self, contact: &Contact) -> Result<String, Failure> {
+        let connectoid = contact.connectoid();
+        let place = if self.query { Place::Query } else { Place::Fragment };
+        match &self.app {
+            Some(app) => make_link(app, &connectoid, place).map_err(|error| Failure::with(2, error)),
+            None => Ok(connectoid.to_string()),
+        }
+    }
+
+    /// Writes the SVG file; gives the drawing for the terminal.
+    fn pictures(&self, link: &str) -> Result<Option<String>, Failure> {
+        if !self.qr && self.svg.is_none() {
+            return Ok(None);
+        }
+        let code = QrCode::with_error_correction_level(link, qrcode::EcLevel::L)
+            .map_err(|error| Failure::new(format!("the link does not fit a QR code: {error}")))?;
+        if let Some(file) = &self.svg {
+            let svg = code
+                .render::<render::svg::Color<'_>>()
+                .min_dimensions(256, 256)
+                .build();
+            fs::write(file, svg).map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
+        }
+        // Drawn light on dark terminals' background: the modules are the spaces between.
+        Ok(self.qr.then(|| {
+            code.render::<render::unicode::Dense1x2>()
+                .dark_color(render::unicode::Dense1x2::Light)
+                .light_color(render::unicode::Dense1x2::Dark)
+                .build()
+        }))
+    }
+
+    fn print(&self, link: &str, public: PublicKey, drawing: Option<String>) -> Result<(), Failure> {
+        if let Some(drawing) = drawing {
+            say(&drawing);
+        }
+        if self.json {
+            #[derive(Serialize)]
+            struct Made<'a> {
+                name: &'a str,
+                link: &'a str,
+                #[serde(rename = "pub")]
+                public: PublicKey,
+            }
+            return print_json(&Made {
+                name: &self.name,
+                link,
+                public,
+            });
+        }
+        print_line(link)
+    }
+}
+
+/// A link's parts, without its secret.
+#[derive(Serialize)]
+struct Parts<'a> {
+    #[serde(rename = "pub")]
+    public: PublicKey,
+    relays: &'a [RelayUrl],
+    ext: Option<&'a str>,
+    secret: bool,
+    /// Whether a contact made with it is verified from the start: it has a secret, and no web server saw it.
+    verified: bool,
+}
+
+fn show(link: &str, json: bool) -> Result<(), Failure> {
+    let found = find_connectoid(link).map_err(Failure::new)?;
+    let connectoid = &found.connectoid;
+    let secret = connectoid.secret.is_some();
+    let parts = Parts {
+        public: connectoid.key,
+        relays: &connectoid.relays,
+        ext: connectoid.ext.as_ref().map(Ext::as_str),
+        secret,
+        verified: secret && found.place != Some(Place::Query),
+    };
+    if json {
+        return print_json(&parts);
+    }
+    print_line(format!("pub     {}", parts.public))?;
+    for relay in parts.relays {
+        print_line(format!("relay   {relay}"))?;
+    }
+    if let Some(ext) = parts.ext {
+        print_line(format!("ext     {ext}"))?;
+    }
+    print_line(match (secret, parts.verified) {
+        (true, true) => "secret  yes, 32 bytes that no relay sees",
+        (true, false) => "secret  yes, but in the query: the app's web server saw it, so compare the emoji",
+        (false, _) => {
+            "secret  none: who runs the relay can pretend to be the one who uses it, so compare the emoji"
+        }
+    })
+}

@@ -1,0 +1,231 @@
+//! The command line: what each command takes, what it prints, and the exit codes a script can use.
+//!
+//! Data goes to standard output, everything else to standard error.
+
+mod answer;
+mod contacts;
+mod link;
+mod notes;
+mod serve;
+
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+use rand::{SeedableRng as _, rngs::StdRng, rngs::SysRng};
+
+use crate::{
+    client::{
+        keystore::{Contact, Keys, Keystore, KeystoreError},
+        transport::TransportError,
+    },
+    clock::{Clock as _, SystemClock},
+};
+
+/// Send a link; two apps connect.
+///
+/// A relay stores short sealed messages for boxes addressed by a public key; the commands around it make links, send
+/// notes to them and receive what came.
+#[derive(Parser)]
+#[command(name = "connectoid", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    home: Home,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  something failed; standard error says what
+  2  the command line is not right
+  3  there is nothing: no new message, no such contact
+  4  the relay refused
+  5  the relay cannot be reached
+  6  the relay misbehaves: it sent what an honest one would not
+ 10  serve: cannot listen on the address
+ 11  serve: the database cannot be used
+ 12  serve: the database was last used by a newer connectoid";
+
+/// Where this user's keys are.
+#[derive(Args)]
+struct Home {
+    /// The file that keeps this user's keys [default: connectoid/keys.json in $XDG_DATA_HOME or ~/.local/share]
+    #[arg(long, global = true, env = "CONNECTOID_KEYS", value_name = "FILE")]
+    keys: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a relay
+    Serve(serve::Serve),
+    /// Make a link for someone, or take one apart
+    Link(link::Link),
+    /// Bring a key of your own
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// List the people links were made for
+    Contacts(contacts::Contacts),
+    /// Send a note to whoever made a link
+    Send(notes::Send),
+    /// Receive the notes sent to a link
+    Receive(notes::Receive),
+    /// Turn a note into a `send` request, for curl
+    Seal(notes::Seal),
+    /// Turn the reply to `check` into the `receive` request, for curl
+    Answer(answer::Answer),
+    /// Open the messages in the reply to `receive`, from curl
+    Open(notes::Open),
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Make a link with a P-384 private key from a PEM file, as OpenSSL writes it
+    Import(link::Import),
+}
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    let Cli { home, command } = Cli::parse();
+    let done = match command {
+        Command::Serve(serve) => serve.run(),
+        Command::Link(link) => link.run(&home),
+        Command::Key {
+            command: KeyCommand::Import(import),
+        } => import.run(&home),
+        Command::Contacts(contacts) => contacts.run(&home),
+        Command::Send(send) => send.run(&home),
+        Command::Receive(receive) => receive.run(&home),
+        Command::Seal(seal) => seal.run(&home),
+        Command::Answer(answer) => answer.run(&home),
+        Command::Open(open) => open.run(&home),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(&format!("connectoid: {}", failure.message));
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// A command that did not do what it should: one clear line, and a code.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    const FAILED: u8 = 1;
+    const NOTHING: u8 = 3;
+    const REFUSED: u8 = 4;
+    const UNREACHABLE: u8 = 5;
+    const MISBEHAVES: u8 = 6;
+
+    fn new(message: impl ToString) -> Self {
+        Self::with(Self::FAILED, message)
+    }
+
+    fn with(code: u8, message: impl ToString) -> Self {
+        Self {
+            code,
+            message: message.to_string(),
+        }
+    }
+}
+
+impl From<KeystoreError> for Failure {
+    fn from(error: KeystoreError) -> Self {
+        Self::new(error)
+    }
+}
+
+impl From<TransportError> for Failure {
+    fn from(error: TransportError) -> Self {
+        let code = match error {
+            TransportError::Refused { .. } => Self::REFUSED,
+            TransportError::Unreachable { .. } => Self::UNREACHABLE,
+            TransportError::Misbehaves { .. } => Self::MISBEHAVES,
+        };
+        Self::with(code, error)
+    }
+}
+
+impl Home {
+    fn keystore(&self) -> Result<Keystore, Failure> {
+        if let Some(path) = &self.keys {
+            return Ok(Keystore::new(path.clone()));
+        }
+        let absolute = |name: &str| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
+        let data = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
+        let data = data.ok_or_else(|| {
+            Failure::new("there is no home folder to keep keys in: set HOME, or name a file with --keys")
+        })?;
+        Ok(Keystore::new(data.join("connectoid/keys.json")))
+    }
+}
+
+/// The contact with this nickname, or the error that says which there are.
+fn known<'a>(keys: &'a Keys, name: &str) -> Result<&'a Contact, Failure> {
+    keys.contact(name).ok_or_else(|| {
+        let names: Vec<&str> = keys
+            .contacts
+            .iter()
+            .map(|contact| contact.name.as_str())
+            .collect();
+        let others = if names.is_empty() {
+            String::new()
+        } else {
+            format!(" (there is {})", names.join(", "))
+        };
+        Failure::with(
+            Failure::NOTHING,
+            format!("there is no contact {name:?}{others}: make a link with connectoid link --for {name}"),
+        )
+    })
+}
+
+/// Fresh randomness from the system.
+fn entropy() -> Result<StdRng, Failure> {
+    StdRng::try_from_rng(&mut SysRng)
+        .map_err(|error| Failure::new(format!("the system gives no randomness: {error}")))
+}
+
+/// Unix time in milliseconds.
+fn now_ms() -> u64 {
+    u64::try_from(SystemClock.now() / 1000).unwrap_or(0)
+}
+
+/// Data, to standard output.
+fn print(bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes.as_ref())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::new(format!("standard output was closed: {error}")))
+}
+
+/// A line of data, to standard output.
+fn print_line(line: impl AsRef<str>) -> Result<(), Failure> {
+    print(format!("{}\n", line.as_ref()))
+}
+
+/// A value as one line of JSON, to standard output.
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    print_line(serde_json::to_string(value).map_err(Failure::new)?)
+}
+
+/// Words for a person, to standard error. A closed one is no reason to fail.
+fn say(line: &str) {
+    drop(writeln!(io::stderr(), "{line}"));
+}

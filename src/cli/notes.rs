@@ -1,0 +1,539 @@
+//! `connectoid send`, `receive`, `seal` and `open`: notes, with and without curl.
+
+use std::{
+    fs,
+    io::{self, IsTerminal as _, Read as _},
+    path::PathBuf,
+    thread,
+    time::Duration,
+};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    Failure, Home, answer::read_reply, contacts::date, entropy, known, now_ms, print, print_json, say,
+};
+use crate::{
+    client::{
+        keystore::{Contact, InboxNote, Keystore, NotTaken},
+        transport::{Transport, TransportError},
+    },
+    protocol::{
+        At, Checked, Connectoid, PublicKey, Received, RelayUrl, Request, Upto, base64url, find_connectoid,
+        limits::MAX_RECEIVE,
+    },
+    seal::{
+        SigningKey,
+        message::{Content, NotSealed, open_message, seal_note},
+        question::open_question,
+    },
+};
+
+/// How often a request is sent before its relay counts as down.
+const TRIES: u32 = 3;
+
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The most replies read from one relay in one go. An honest one holds 32 messages in a box by default; one that
+/// never ends must not keep us for ever.
+const MOST_REPLIES: u32 = 64;
+
+/// Send a note to whoever made a link
+///
+/// Reads the note from standard input, or from a file; up to 8,892 bytes. It is sealed on this machine; no relay can
+/// read it. Sends to every relay of the link, and succeeds if one of them stored it.
+#[derive(Args)]
+pub(super) struct Send {
+    #[command(flatten)]
+    note: Note,
+    /// As one line of JSON: which relays stored it, and what the others said
+    #[arg(long)]
+    json: bool,
+}
+
+/// Turn a note into a `send` request, for curl
+///
+/// Reads the note from standard input, or from a file; up to 8,892 bytes. Writes the whole request:
+///
+///   echo hello | connectoid seal LINK | curl -s URL -d @-
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Seal {
+    #[command(flatten)]
+    note: Note,
+}
+
+#[derive(Args)]
+struct Note {
+    /// The link, or the bare connectoid in it
+    link: String,
+    /// The note's file, instead of standard input
+    #[arg(long)]
+    file: Option<PathBuf>,
+}
+
+/// Receive the notes sent to a link
+///
+/// Writes each note once to standard output, and deletes it at the relay. Exits with 3 if there is none. A note proves
+/// no more about its sender than that they had the link.
+#[derive(Args)]
+pub(super) struct Receive {
+    /// Whose link
+    name: String,
+    /// One line of JSON per note: from, n, ts, relay, data (base64url) and text (if it is UTF-8)
+    #[arg(long)]
+    json: bool,
+    /// Leave the messages at the relay until they expire
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Open the messages in the reply to `receive`, from curl
+///
+/// Reads the reply on standard input and writes the notes in it. Remembers nothing: a relay could show the same message
+/// again; connectoid receive would notice.
+#[derive(Args)]
+pub(super) struct Open {
+    /// Whose link
+    #[arg(long = "for", value_name = "NAME")]
+    name: String,
+    /// One line of JSON per note
+    #[arg(long)]
+    json: bool,
+}
+
+impl Note {
+    /// Reads and seals the note: where to, and its bytes.
+    fn seal(&self, home: &Home) -> Result<(Connectoid, Vec<u8>), Failure> {
+        let to = find_connectoid(&self.link).map_err(Failure::new)?.connectoid;
+        let note = self.read()?;
+        let mut rng = entropy()?;
+        let fresh = SigningKey::generate(&mut rng);
+        // The counter is stored before anything is sealed with it: after a crash it is never used again.
+        let (signer, n) = home
+            .keystore()?
+            .update(|keys| Ok::<_, Failure>(keys.next_signature(to.key, fresh)))?;
+        let sealed = seal_note(&mut rng, &to.key, to.secret.as_ref(), &signer, n, now_ms(), &note);
+        sealed.map(|sealed| (to, sealed)).map_err(|error| match error {
+            NotSealed::TooLong(_) => Failure::with(2, error),
+            NotSealed::Seal(_) => Failure::new(error),
+        })
+    }
+
+    fn read(&self) -> Result<Vec<u8>, Failure> {
+        if let Some(file) = &self.file {
+            return fs::read(file).map_err(|error| Failure::new(format!("{}: {error}", file.display())));
+        }
+        if io::stdin().is_terminal() {
+            say("write the note, then end it with Ctrl-D:");
+        }
+        let mut note = Vec::new();
+        io::stdin().read_to_end(&mut note).map_err(Failure::new)?;
+        Ok(note)
+    }
+}
+
+impl Seal {
+    pub(super) fn run(self, home: &Home) -> Result<(), Failure> {
+        let (to, data) = self.note.seal(home)?;
+        print_json(&Request::Send {
+            key: to.key,
+            ext: to.ext,
+            data,
+        })
+    }
+}
+
+impl Send {
+    pub(super) fn run(self, home: &Home) -> Result<(), Failure> {
+        #[derive(Serialize)]
+        struct Sent<'a> {
+            stored: Vec<&'a RelayUrl>,
+            failed: Vec<String>,
+        }
+        let (to, data) = self.note.seal(home)?;
+        let request = Request::Send {
+            key: to.key,
+            ext: to.ext.clone(),
+            data,
+        };
+        let transport = Transport::new();
+        let (mut stored, mut failed) = (Vec::new(), Vec::new());
+        for relay in &to.relays {
+            match ask_patiently::<serde_json::Value>(&transport, relay, &request) {
+                Ok(_) => stored.push(relay),
+                Err(error) => failed.push(error),
+            }
+        }
+        let why: Vec<String> = failed.iter().map(ToString::to_string).collect();
+        if self.json {
+            print_json(&Sent {
+                stored: stored.clone(),
+                failed: why.clone(),
+            })?;
+        } else {
+            why.iter().for_each(|error| say(&format!("connectoid: {error}")));
+            stored.iter().for_each(|relay| say(&format!("stored at {relay}")));
+        }
+        match failed.pop() {
+            Some(last) if stored.is_empty() => Err(last.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Asks, and asks again if the relay was not reached or is busy: the same bytes, so that nothing is stored twice.
+fn ask_patiently<T: serde::de::DeserializeOwned>(
+    transport: &Transport,
+    relay: &RelayUrl,
+    request: &Request,
+) -> Result<T, TransportError> {
+    let mut tries = 1;
+    loop {
+        let error = match transport.ask(relay, request) {
+            Ok(reply) => return Ok(reply),
+            Err(error) => error,
+        };
+        let pause = match &error {
+            TransportError::Unreachable { .. } => Duration::from_secs(1),
+            TransportError::Refused { body, .. } if body.error == "Busy" => {
+                Duration::from_secs(body.retry_after.unwrap_or(1).into())
+            }
+            _ => return Err(error),
+        };
+        if tries == TRIES || pause > LONGEST_PAUSE {
+            return Err(error);
+        }
+        tries += 1;
+        thread::sleep(pause);
+    }
+}
+
+impl Receive {
+    pub(super) fn run(self, home: &Home) -> Result<(), Failure> {
+        let keystore = home.keystore()?;
+        let keys = keystore.load()?;
+        let contact = known(&keys, &self.name)?;
+        if contact.has_expired(now_ms()) {
+            return Err(Failure::with(
+                Failure::NOTHING,
+                format!(
+                    "the link for {:?} expired {}: make a new one with connectoid link --for {:?} --replace",
+                    self.name,
+                    date(contact.expires.unwrap_or(0)),
+                    self.name
+                ),
+            ));
+        }
+        let transport = Transport::new();
+        let mut emptied = Vec::new();
+        let mut failures = Vec::new();
+        for relay in &contact.relays {
+            match take_all(&keystore, contact, &transport, relay) {
+                Ok(taken) => emptied.extend(taken.map(|taken| (relay, taken))),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        for failure in &failures {
+            say(&format!("connectoid: {}", failure.message));
+        }
+        let handed_over = hand_over(&keystore, &self.name, self.json)?;
+        if !self.keep {
+            for (relay, taken) in emptied {
+                taken.acknowledge(contact, &transport, relay);
+            }
+        }
+        match failures.pop() {
+            _ if handed_over > 0 => Ok(()),
+            Some(failure) if failures.len() + 1 == contact.relays.len() => Err(Failure {
+                message: "nothing received: no relay of this link could be read".into(),
+                ..failure
+            }),
+            _ => Err(Failure::with(Failure::NOTHING, "nothing new")),
+        }
+    }
+}
+
+/// What was read from one relay.
+struct Taken {
+    answer: crate::protocol::Answer,
+    at: At,
+    /// Whether all of it is in the inbox, so that the relay need not keep it.
+    complete: bool,
+}
+
+/// Reads a box at one relay from its start into the inbox; `None` if it is empty.
+///
+/// From the start each time: a cursor is a hint from the relay, and a wrong one would hide mail. What was taken before
+/// is known by its counter.
+fn take_all(
+    keystore: &Keystore,
+    contact: &Contact,
+    transport: &Transport,
+    relay: &RelayUrl,
+) -> Result<Option<Taken>, Failure> {
+    let misbehaves = |reason: &str| {
+        Failure::from(TransportError::Misbehaves {
+            relay: relay.clone(),
+            reason: reason.to_owned(),
+        })
+    };
+    let key = contact.key.public();
+    let ext = contact.ext.clone();
+    let check = Request::Check {
+        key,
+        ext: ext.clone(),
+        at: At::START,
+        ask: false,
+        relay: Some(relay.to_string()),
+    };
+    let checked: Checked = ask_patiently(transport, relay, &check)?;
+    if !checked.found {
+        return Ok(None);
+    }
+    if checked.relay.is_some_and(|named| named != relay.as_str()) {
+        return Err(misbehaves("it asked a question that is bound to another relay"));
+    }
+    let question = checked
+        .question
+        .ok_or_else(|| misbehaves("it found something and asked no question"))?;
+    let answer = open_question(&contact.key, relay, &question)
+        .map_err(|_| misbehaves("its question is none about this box; nothing was answered"))?;
+    let mut taken = Taken {
+        answer,
+        at: At::START,
+        complete: true,
+    };
+    for _ in 0..MOST_REPLIES {
+        let receive = Request::Receive {
+            key,
+            ext: ext.clone(),
+            answer,
+            at: taken.at,
+            limit: MAX_RECEIVE,
+        };
+        let (at, messages, more) = match ask_patiently(transport, relay, &receive)? {
+            Received::Many {
+                at, messages, more, ..
+            } => (at, messages, more),
+            Received::One { .. } => return Err(misbehaves("it did not reply with a list of messages")),
+            Received::Nothing { .. } => break,
+        };
+        let sealed: Vec<Vec<u8>> = messages.into_iter().map(|message| message.data).collect();
+        taken.complete &= take(keystore, contact, relay, &sealed)?;
+        // A cursor that does not grow would be asked with for ever.
+        if !more || at <= taken.at {
+            taken.at = at.max(taken.at);
+            break;
+        }
+        taken.at = at;
+    }
+    Ok(Some(taken))
+}
+
+/// Opens messages and takes the notes among them into the inbox, in one write; whether that was all of them.
+fn take(
+    keystore: &Keystore,
+    contact: &Contact,
+    relay: &RelayUrl,
+    messages: &[Vec<u8>],
+) -> Result<bool, Failure> {
+    let mut complete = true;
+    let mut notes = Vec::new();
+    for message in messages {
+        match open_message(&contact.key, contact.secret.as_ref(), message) {
+            Ok(opened) => match opened.content {
+                Content::Note(note) => {
+                    notes.push(InboxNote {
+                        relay: relay.clone(),
+                        ik: opened.ik,
+                        n: opened.n,
+                        ts: opened.ts,
+                        note,
+                    });
+                }
+                Content::Other(typ) => {
+                    complete = false;
+                    say(&format!(
+                        "left at {relay}: a message of type {typ:?}, which this program does not speak"
+                    ));
+                }
+            },
+            Err(junk) => say(&format!("skipped: a message at {relay} {junk}")),
+        }
+    }
+    if notes.is_empty() {
+        return Ok(complete);
+    }
+    keystore.update(|keys| {
+        let contact = keys.contact_mut(&contact.name).ok_or_else(|| {
+            Failure::with(
+                Failure::NOTHING,
+                "the contact was removed while its notes were received",
+            )
+        })?;
+        for note in notes {
+            match contact.take(note) {
+                // Another relay had it too, or it was read with --keep.
+                Ok(()) | Err(NotTaken::Repeated) => {}
+                Err(error @ NotTaken::TooManySigners) => {
+                    complete = false;
+                    say(&format!("skipped: a note {error}"));
+                }
+            }
+        }
+        Ok(complete)
+    })
+}
+
+/// Writes the inbox to standard output, then empties it: killed in between, it is written again, not lost.
+fn hand_over(keystore: &Keystore, name: &str, json: bool) -> Result<usize, Failure> {
+    let _alone = keystore.handing_over()?;
+    let keys = keystore.load()?;
+    let inbox = &known(&keys, name)?.inbox;
+    for note in inbox {
+        let InboxNote {
+            relay,
+            ik,
+            n,
+            ts,
+            note,
+        } = note;
+        show(
+            &Shown {
+                from: *ik,
+                n: *n,
+                ts: *ts,
+                relay: Some(relay),
+                note,
+            },
+            json,
+        )?;
+    }
+    if !inbox.is_empty() {
+        keystore.update(|keys| {
+            if let Some(contact) = keys.contact_mut(name) {
+                contact.inbox.drain(..inbox.len().min(contact.inbox.len()));
+            }
+            Ok::<_, Failure>(())
+        })?;
+    }
+    Ok(inbox.len())
+}
+
+impl Taken {
+    /// Tells the relay that it need not keep what was taken. If that fails the messages expire by themselves.
+    fn acknowledge(self, contact: &Contact, transport: &Transport, relay: &RelayUrl) {
+        if !self.complete || self.at == At::START {
+            return;
+        }
+        let (key, ext) = (contact.key.public(), contact.ext.clone());
+        let delete = Request::Delete {
+            key,
+            ext,
+            answer: self.answer,
+            upto: Upto::At(self.at),
+        };
+        if let Err(error) = transport.ask::<serde_json::Value>(relay, &delete) {
+            say(&format!(
+                "connectoid: {error}; the messages expire there by themselves"
+            ));
+        }
+    }
+}
+
+impl Open {
+    pub(super) fn run(self, home: &Home) -> Result<(), Failure> {
+        let keys = home.keystore()?.load()?;
+        let contact = known(&keys, &self.name)?;
+        let messages = match read_reply::<Received>("receive")? {
+            Received::One { data, .. } => vec![data],
+            Received::Many { messages, .. } => messages.into_iter().map(|message| message.data).collect(),
+            Received::Nothing { .. } => Vec::new(),
+        };
+        if messages.is_empty() {
+            return Err(Failure::with(Failure::NOTHING, "nothing new"));
+        }
+        let mut bad = 0;
+        for message in &messages {
+            match open_message(&contact.key, contact.secret.as_ref(), message) {
+                Ok(opened) => match opened.content {
+                    Content::Note(note) => {
+                        let (from, n, ts) = (opened.ik, opened.n, opened.ts);
+                        show(
+                            &Shown {
+                                from,
+                                n,
+                                ts,
+                                relay: None,
+                                note: &note,
+                            },
+                            self.json,
+                        )?;
+                    }
+                    Content::Other(typ) => say(&format!(
+                        "a message of type {typ:?}, which this program does not speak"
+                    )),
+                },
+                Err(junk) => {
+                    bad += 1;
+                    say(&format!("connectoid: a message {junk}"));
+                }
+            }
+        }
+        if bad == messages.len() {
+            Err(Failure::new("none of the messages could be opened"))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// A note as it is shown.
+#[derive(Serialize)]
+struct Shown<'a> {
+    from: PublicKey,
+    n: u64,
+    ts: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relay: Option<&'a RelayUrl>,
+    #[serde(rename = "data", serialize_with = "base64url::serde_bytes::serialize")]
+    note: &'a [u8],
+}
+
+/// A note, to standard output: its bytes as they are, or as one line of JSON.
+fn show(shown: &Shown<'_>, json: bool) -> Result<(), Failure> {
+    if json {
+        #[derive(Serialize)]
+        struct WithText<'a> {
+            #[serde(flatten)]
+            shown: &'a Shown<'a>,
+            text: Option<&'a str>,
+        }
+        return print_json(&WithText {
+            shown,
+            text: std::str::from_utf8(shown.note).ok(),
+        });
+    }
+    if !io::stdout().is_terminal() {
+        return print(shown.note);
+    }
+    // Whoever has the link writes these bytes: on a terminal they must not move its cursor.
+    let text: String = String::from_utf8_lossy(shown.note)
+        .chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' && c != '\t' {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect();
+    print(if text.ends_with('\n') {
+        text
+    } else {
+        format!("{text}\n")
+    })
+}

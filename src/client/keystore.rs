@@ -1,0 +1,523 @@
+//! The keys on disk: one file, for this user only, changed whole or not at all.
+//!
+//! Every change locks the file beside it, reads, changes, writes a new file, syncs and renames it into place; so two
+//! processes at once lose nothing, and neither does a crash.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, ErrorKind, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use zeroize::Zeroizing;
+
+use crate::{
+    protocol::{Connectoid, Ext, LinkSecret, PublicKey, RelayUrl, base64url},
+    seal::{BoxKey, SigningKey},
+};
+
+/// The version of the file's form.
+const VERSION: u32 = 1;
+
+/// The counters kept per signer: of each signer the 64 highest seen; anything below all of them is refused.
+const WINDOW: usize = 64;
+
+/// The signers remembered per box. Beyond, new ones are refused: to forget one would let the relay replay its notes.
+const SIGNERS: usize = 1024;
+
+/// All that this user keeps.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Keys {
+    version: u32,
+    /// The people links were made for.
+    pub contacts: Vec<Contact>,
+    /// The links that were written to.
+    #[serde(default)]
+    pub sent: Vec<Sent>,
+}
+
+/// Someone a link was made for, and the box that the link leads to.
+#[derive(Serialize, Deserialize)]
+pub struct Contact {
+    /// The nickname; unique.
+    pub name: String,
+    /// The private key of the box.
+    #[serde(with = "box_key")]
+    pub key: BoxKey,
+    /// The link's secret; none for a link in the original two-part form.
+    #[serde(default, with = "secret", skip_serializing_if = "Option::is_none")]
+    pub secret: Option<LinkSecret>,
+    /// The relays of the link, in order of preference.
+    pub relays: Vec<RelayUrl>,
+    /// What the link carries for the relays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ext: Option<Ext>,
+    /// When the link was made, Unix milliseconds.
+    pub made: u64,
+    /// When it stops being read, Unix milliseconds; never, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
+    /// The counters of signers seen, against replay.
+    #[serde(default)]
+    seen: Vec<Seen>,
+    /// Notes received and not handed over yet.
+    #[serde(default)]
+    pub inbox: Vec<InboxNote>,
+}
+
+/// The counters of one signer.
+#[derive(Serialize, Deserialize)]
+struct Seen {
+    ik: PublicKey,
+    n: BTreeSet<u64>,
+}
+
+/// A note on its way from the relay to the user.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct InboxNote {
+    /// Which relay it came from.
+    pub relay: RelayUrl,
+    /// Who signed it; proves no more than possession of the link.
+    pub ik: PublicKey,
+    /// The signer's counter.
+    pub n: u64,
+    /// When it was sealed as its sender says, Unix milliseconds.
+    pub ts: u64,
+    /// What it says.
+    #[serde(with = "base64url::serde_bytes")]
+    pub note: Vec<u8>,
+}
+
+/// A link that was written to: the key that signs for it and its counter.
+#[derive(Serialize, Deserialize)]
+pub struct Sent {
+    /// The box.
+    pub to: PublicKey,
+    #[serde(with = "signing_key")]
+    key: SigningKey,
+    n: u64,
+}
+
+/// Why a note was not taken into the inbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// Its signer's counter was seen before, or is below all that are remembered.
+    #[error("was received before")]
+    Repeated,
+    /// Its signer is new, and the box remembers as many as it can.
+    #[error("is of one sender too many: this link was used by {SIGNERS} senders, make a new one")]
+    TooManySigners,
+}
+
+/// Why the keys could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum KeystoreError {
+    /// The file.
+    #[error("cannot use {path}: {reason}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Written by a newer program.
+    #[error("{path} was written by a newer connectoid (form {found}): update this one; nothing was changed")]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its form's version.
+        found: u32,
+    },
+}
+
+/// The keys file of a user.
+#[derive(Debug, Clone)]
+pub struct Keystore {
+    path: PathBuf,
+}
+
+impl Keystore {
+    /// The keys in this file, which need not exist yet.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Where the keys are.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be read.
+    pub fn load(&self) -> Result<Keys, KeystoreError> {
+        let text = match fs::read(&self.path) {
+            Ok(text) => Zeroizing::new(text),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Keys::default()),
+            Err(error) => return Err(self.error(&error)),
+        };
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let broken = |error: serde_json::Error| KeystoreError::File {
+            path: self.path.clone(),
+            reason: format!("it is damaged ({error}); restore it from a backup, nothing was changed"),
+        };
+        let Version { version } = serde_json::from_slice(&text).map_err(broken)?;
+        if version > VERSION {
+            return Err(KeystoreError::Newer {
+                path: self.path.clone(),
+                found: version,
+            });
+        }
+        serde_json::from_slice(&text).map_err(broken)
+    }
+
+    /// Changes the keys: what `change` returns as `Ok` is durable, an error changes nothing.
+    ///
+    /// Waits for other processes that change them.
+    ///
+    /// # Errors
+    /// Those of `change`, and the file's.
+    pub fn update<T, E: From<KeystoreError>>(
+        &self,
+        change: impl FnOnce(&mut Keys) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let _lock = self.lock("lock")?;
+        let mut keys = self.load()?;
+        let result = change(&mut keys)?;
+        keys.version = VERSION;
+        self.store(&keys).map_err(|error| self.error(&error))?;
+        Ok(result)
+    }
+
+    /// Waits until no other process hands over notes; held until dropped.
+    ///
+    /// # Errors
+    /// If the lock's file cannot be made.
+    pub fn handing_over(&self) -> Result<impl Sized, KeystoreError> {
+        self.lock("receive.lock")
+    }
+
+    fn lock(&self, extension: &str) -> Result<File, KeystoreError> {
+        let lock = || {
+            if let Some(folder) = self.path.parent() {
+                DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            }
+            let path = self.path.with_added_extension(extension);
+            let file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        lock().map_err(|error| self.error(&error))
+    }
+
+    /// Writes the new file beside the old one, syncs it, renames it over the old one, syncs the folder.
+    fn store(&self, keys: &Keys) -> io::Result<()> {
+        let text = Zeroizing::new(serde_json::to_vec_pretty(keys)?);
+        let beside = self.path.with_added_extension("new");
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)?;
+        // Left over from a crash it may have other permissions.
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        fs::rename(&beside, &self.path)?;
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+
+    fn error(&self, error: &io::Error) -> KeystoreError {
+        KeystoreError::File {
+            path: self.path.clone(),
+            reason: error.to_string(),
+        }
+    }
+}
+
+impl Keys {
+    /// The contact with this nickname.
+    pub fn contact(&self, name: &str) -> Option<&Contact> {
+        self.contacts.iter().find(|contact| contact.name == name)
+    }
+
+    /// The contact with this nickname, to change it.
+    pub fn contact_mut(&mut self, name: &str) -> Option<&mut Contact> {
+        self.contacts.iter_mut().find(|contact| contact.name == name)
+    }
+
+    /// The signing key for a box and the next counter under it, which counts as used.
+    ///
+    /// `fresh` becomes the key if the box was never written to.
+    pub fn next_signature(&mut self, to: PublicKey, fresh: SigningKey) -> (SigningKey, u64) {
+        let index = match self.sent.iter().position(|sent| sent.to == to) {
+            Some(index) => index,
+            None => {
+                self.sent.push(Sent { to, key: fresh, n: 0 });
+                self.sent.len() - 1
+            }
+        };
+        let sent = &mut self.sent[index];
+        sent.n += 1;
+        (sent.key.clone(), sent.n)
+    }
+}
+
+impl Contact {
+    /// A contact whose link was made at `made` (Unix milliseconds) and was not used yet.
+    pub fn new(name: String, key: BoxKey, relays: Vec<RelayUrl>, made: u64) -> Self {
+        Self {
+            name,
+            key,
+            secret: None,
+            relays,
+            ext: None,
+            made,
+            expires: None,
+            seen: Vec::new(),
+            inbox: Vec::new(),
+        }
+    }
+
+    /// What the link carries: all that one needs to write to this box.
+    pub fn connectoid(&self) -> Connectoid {
+        Connectoid {
+            key: self.key.public(),
+            relays: self.relays.clone(),
+            ext: self.ext.clone(),
+            secret: self.secret.clone(),
+        }
+    }
+
+    /// Whether the link has expired at `now`, Unix milliseconds.
+    pub fn has_expired(&self, now: u64) -> bool {
+        self.expires.is_some_and(|expires| now >= expires)
+    }
+
+    /// Takes a note into the inbox, once.
+    ///
+    /// # Errors
+    /// If it was taken before, or cannot be told from one that was.
+    pub fn take(&mut self, note: InboxNote) -> Result<(), NotTaken> {
+        let index = match self.seen.iter().position(|seen| seen.ik == note.ik) {
+            Some(index) => index,
+            None if self.seen.len() >= SIGNERS => return Err(NotTaken::TooManySigners),
+            None => {
+                self.seen.push(Seen {
+                    ik: note.ik,
+                    n: BTreeSet::new(),
+                });
+                self.seen.len() - 1
+            }
+        };
+        let seen = &mut self.seen[index].n;
+        let below_all = seen.len() >= WINDOW && seen.first().is_some_and(|lowest| note.n < *lowest);
+        if below_all || !seen.insert(note.n) {
+            return Err(NotTaken::Repeated);
+        }
+        if seen.len() > WINDOW {
+            seen.pop_first();
+        }
+        self.inbox.push(note);
+        Ok(())
+    }
+}
+
+/// Private keys in the file, as base64url. Nothing else in the program writes them anywhere.
+macro_rules! key_in_file {
+    ($module:ident, $key:ty) => {
+        mod $module {
+            use super::*;
+
+            pub(super) fn serialize<S: Serializer>(key: &$key, out: S) -> Result<S::Ok, S::Error> {
+                out.serialize_str(&Zeroizing::new(base64url::encode(*key.to_bytes())))
+            }
+
+            pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<$key, D::Error> {
+                let text = Zeroizing::new(String::deserialize(input)?);
+                let bytes = Zeroizing::new(base64url::decode(&text).map_err(D::Error::custom)?);
+                <$key>::from_bytes(&bytes).map_err(D::Error::custom)
+            }
+        }
+    };
+}
+
+key_in_file!(box_key, BoxKey);
+key_in_file!(signing_key, SigningKey);
+
+mod secret {
+    use super::*;
+
+    pub(super) fn serialize<S: Serializer>(secret: &Option<LinkSecret>, out: S) -> Result<S::Ok, S::Error> {
+        match secret {
+            Some(secret) => out.serialize_str(&Zeroizing::new(base64url::encode(secret.expose()))),
+            None => out.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Option<LinkSecret>, D::Error> {
+        let text: Option<Zeroizing<String>> = Option::<String>::deserialize(input)?.map(Zeroizing::new);
+        let secret = text.map(|text| base64url::decode_exactly(&text).map(LinkSecret::from_bytes));
+        secret.transpose().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    fn contact(rng: &mut StdRng, name: &str) -> Contact {
+        let relay = "https://connecto.id".parse().unwrap();
+        Contact::new(name.into(), BoxKey::generate(rng), vec![relay], 5)
+    }
+
+    fn note(ik: PublicKey, n: u64) -> InboxNote {
+        InboxNote {
+            relay: "https://connecto.id".parse().unwrap(),
+            ik,
+            n,
+            ts: 5,
+            note: b"x".to_vec(),
+        }
+    }
+
+    #[test]
+    fn stored_for_this_user_only_and_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let keystore = Keystore::new(folder.path().join("data/connectoid/keys.json"));
+        assert!(keystore.load().unwrap().contacts.is_empty());
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut bob = contact(&mut rng, "Bob");
+        bob.secret = Some(LinkSecret::generate(&mut rng));
+        let connectoid = bob.connectoid();
+        keystore
+            .update(|keys| {
+                keys.contacts.push(bob);
+                Ok::<_, KeystoreError>(())
+            })
+            .unwrap();
+        let read = keystore.load().unwrap();
+        assert_eq!(read.contact("Bob").unwrap().connectoid(), connectoid);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(keystore.path()), 0o600);
+        assert_eq!(mode(keystore.path().parent().unwrap()), 0o700);
+    }
+
+    #[test]
+    fn an_error_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let keystore = Keystore::new(folder.path().join("keys.json"));
+        let mut rng = StdRng::seed_from_u64(1);
+        let result = keystore.update(|keys| {
+            keys.contacts.push(contact(&mut rng, "Bob"));
+            Err::<(), _>(KeystoreError::Newer {
+                path: "x".into(),
+                found: 9,
+            })
+        });
+        assert!(result.is_err());
+        assert!(!keystore.path().exists());
+        fs::write(keystore.path(), "{\"version\":2,\"contacts\":{}}").unwrap();
+        assert!(matches!(
+            keystore.load(),
+            Err(KeystoreError::Newer { found: 2, .. })
+        ));
+        fs::write(keystore.path(), "{\"version\":1,\"conta").unwrap();
+        assert!(matches!(keystore.load(), Err(KeystoreError::File { .. })));
+        assert_eq!(
+            fs::read_to_string(keystore.path()).unwrap(),
+            "{\"version\":1,\"conta"
+        );
+    }
+
+    #[test]
+    fn two_at_once_lose_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let keystore = Keystore::new(folder.path().join("keys.json"));
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let keystore = &keystore;
+                scope.spawn(move || {
+                    let mut rng = StdRng::seed_from_u64(thread);
+                    for count in 0..10 {
+                        let contact = contact(&mut rng, &format!("{thread}-{count}"));
+                        keystore
+                            .update(|keys| {
+                                keys.contacts.push(contact);
+                                Ok::<_, KeystoreError>(())
+                            })
+                            .unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(keystore.load().unwrap().contacts.len(), 40);
+    }
+
+    #[test]
+    fn each_counter_counts_once() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut bob = contact(&mut rng, "Bob");
+        let ik = SigningKey::generate(&mut rng).public();
+        for n in [5, 3, 100, 4] {
+            assert_eq!(bob.take(note(ik, n)), Ok(()), "{n}");
+            assert_eq!(bob.take(note(ik, n)), Err(NotTaken::Repeated), "{n}");
+        }
+        for n in 101..200 {
+            assert_eq!(bob.take(note(ik, n)), Ok(()), "{n}");
+        }
+        // 64 are remembered, 136 to 199; all below count as seen.
+        for n in [1, 5, 100, 135, 136, 199] {
+            assert_eq!(bob.take(note(ik, n)), Err(NotTaken::Repeated), "{n}");
+        }
+        assert_eq!(bob.take(note(ik, 200)), Ok(()));
+    }
+
+    #[test]
+    fn signers_are_remembered_for_ever_up_to_a_number() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut bob = contact(&mut rng, "Bob");
+        let some = SigningKey::generate(&mut rng).public();
+        bob.seen = (0..SIGNERS)
+            .map(|_| Seen {
+                ik: some,
+                n: BTreeSet::new(),
+            })
+            .collect();
+        let ik = SigningKey::generate(&mut rng).public();
+        assert_eq!(bob.take(note(ik, 1)), Err(NotTaken::TooManySigners));
+    }
+
+    #[test]
+    fn counters_go_up_per_box() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut keys = Keys::default();
+        let (one, two) = (
+            BoxKey::generate(&mut rng).public(),
+            BoxKey::generate(&mut rng).public(),
+        );
+        let (first, n) = keys.next_signature(one, SigningKey::generate(&mut rng));
+        assert_eq!(n, 1);
+        let (again, n) = keys.next_signature(one, SigningKey::generate(&mut rng));
+        assert_eq!((n, again.public()), (2, first.public()));
+        let (other, n) = keys.next_signature(two, SigningKey::generate(&mut rng));
+        assert_eq!(n, 1);
+        assert_ne!(other.public(), first.public());
+    }
+}

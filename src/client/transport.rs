@@ -1,0 +1,126 @@
+//! The HTTP transport: one request, one reply, under the client rules of the protocol.
+//!
+//! No redirects, no cookies, no credentials; a reply of at most 1 MiB within 10 seconds.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use ureq::{Agent, Body, config::Config, http::Response};
+
+use crate::protocol::{RefusalBody, RelayUrl, Request, limits::MAX_REPLY_BYTES};
+
+/// How long a relay has for a reply, all in all.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Talks to relays. Blocks; meant for command line tools and threads of their own.
+#[derive(Debug, Clone)]
+pub struct Transport {
+    agent: Agent,
+}
+
+/// Why there is no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The relay refused, in the protocol's words.
+    #[error("{relay} refused: {}{}", body.error, detail(body))]
+    Refused {
+        /// Which relay.
+        relay: RelayUrl,
+        /// What it said.
+        body: RefusalBody,
+    },
+    /// The relay was not reached, or did not reply in time.
+    #[error("{relay} cannot be reached: {reason}")]
+    Unreachable {
+        /// Which relay.
+        relay: RelayUrl,
+        /// What went wrong.
+        reason: String,
+    },
+    /// It replied with something that is not the protocol's.
+    #[error("{relay} misbehaves: {reason}")]
+    Misbehaves {
+        /// Which relay.
+        relay: RelayUrl,
+        /// What is wrong with the reply.
+        reason: String,
+    },
+}
+
+fn detail(body: &RefusalBody) -> String {
+    body.detail
+        .as_ref()
+        .map(|detail| format!(" ({detail})"))
+        .unwrap_or_default()
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Transport {
+    /// A transport without connections yet.
+    pub fn new() -> Self {
+        let config = Config::builder()
+            .timeout_global(Some(PATIENCE))
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .user_agent("connectoid")
+            .build();
+        Self { agent: config.into() }
+    }
+
+    /// Sends a request and reads the reply to it.
+    ///
+    /// # Errors
+    /// [`TransportError`]; trying again is safe after every one of them.
+    pub fn ask<T: DeserializeOwned>(&self, relay: &RelayUrl, request: &Request) -> Result<T, TransportError> {
+        let misbehaves = |reason: &str| TransportError::Misbehaves {
+            relay: relay.clone(),
+            reason: reason.to_owned(),
+        };
+        let body = serde_json::to_vec(request).map_err(|_| misbehaves("the request cannot be written"))?;
+        // text/plain is what browsers send without a preflight; all clients look alike.
+        let sent = self
+            .agent
+            .post(relay.as_str())
+            .content_type("text/plain")
+            .send(&body);
+        let mut response = sent.map_err(|error| TransportError::Unreachable {
+            relay: relay.clone(),
+            reason: error.to_string(),
+        })?;
+        let status = response.status();
+        let reply = read(&mut response).map_err(|error| match error {
+            ureq::Error::BodyExceedsLimit(_) => misbehaves("its reply is larger than 1 MiB"),
+            other => TransportError::Unreachable {
+                relay: relay.clone(),
+                reason: other.to_string(),
+            },
+        })?;
+        if status.is_success() {
+            return serde_json::from_slice(&reply)
+                .map_err(|_| misbehaves("its reply is not one of the protocol's"));
+        }
+        match serde_json::from_slice(&reply) {
+            Ok(body) => Err(TransportError::Refused {
+                relay: relay.clone(),
+                body,
+            }),
+            Err(_) => Err(misbehaves(&format!(
+                "it answered with status {status}: is this the URL of a relay?"
+            ))),
+        }
+    }
+}
+
+fn read(response: &mut Response<Body>) -> Result<Vec<u8>, ureq::Error> {
+    response
+        .body_mut()
+        .with_config()
+        .limit(MAX_REPLY_BYTES)
+        .read_to_vec()
+}

@@ -1,0 +1,118 @@
+//! The HTTP surface: one endpoint for the protocol, and a few pages about the relay. actix is spoken here only.
+
+mod endpoint;
+mod pages;
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{
+    HttpRequest, HttpResponse, guard,
+    http::{
+        Method, StatusCode,
+        header::{self, HeaderValue},
+    },
+    middleware::DefaultHeaders,
+    web::{self, ServiceConfig},
+};
+
+use crate::{
+    protocol::{Refusal, RelayUrl},
+    relay::Relay,
+    store::Keep,
+};
+
+/// What the handlers share.
+pub(crate) struct Shared {
+    pub(crate) relay: Arc<Relay>,
+    pub(crate) about: About,
+    /// Where requests are answered. Handlers are dropped when a client goes away, and database connections belong to
+    /// the runtime that opened them: neither must touch the work itself.
+    pub(crate) runtime: tokio::runtime::Handle,
+}
+
+/// What the relay says of itself.
+#[derive(Debug, Clone)]
+pub(crate) struct About {
+    pub(crate) urls: Vec<RelayUrl>,
+    pub(crate) keep: Keep,
+    pub(crate) answer_ttl: Duration,
+}
+
+/// Every path of the relay.
+pub(crate) fn routes(config: &mut ServiceConfig) {
+    let page = |path: &str| {
+        web::resource(path.to_owned())
+            .route(options())
+            .default_service(web::to(only_get))
+    };
+    config
+        .service(
+            web::resource("/")
+                .route(web::post().to(endpoint::post))
+                .route(get_or_head().to(pages::help))
+                .route(options())
+                .default_service(web::to(|| async {
+                    refuse(&method_not_allowed("GET, HEAD, OPTIONS, POST"))
+                })),
+        )
+        .service(page("/info").route(get_or_head().to(pages::info)))
+        .service(page("/health").route(get_or_head().to(pages::health)))
+        .service(page("/ready").route(get_or_head().to(pages::ready)))
+        .service(page("/openapi.yaml").route(get_or_head().to(pages::openapi)))
+        .default_service(web::to(elsewhere));
+}
+
+/// The headers of every reply, errors included: any page may ask, nothing is cached or taken for another type.
+pub(crate) fn headers() -> DefaultHeaders {
+    DefaultHeaders::new()
+        .add((header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
+        .add((header::ACCESS_CONTROL_EXPOSE_HEADERS, "Retry-After"))
+        .add((header::CACHE_CONTROL, "no-store"))
+        .add((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+}
+
+fn get_or_head() -> actix_web::Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
+/// The CORS preflight: never limited, remembered for a day.
+fn options() -> actix_web::Route {
+    web::method(Method::OPTIONS).to(preflight)
+}
+
+async fn preflight() -> HttpResponse {
+    HttpResponse::NoContent()
+        .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, OPTIONS, POST"))
+        .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type"))
+        .insert_header((header::ACCESS_CONTROL_MAX_AGE, "86400"))
+        .finish()
+}
+
+async fn elsewhere(request: HttpRequest) -> HttpResponse {
+    if request.method() == Method::OPTIONS {
+        preflight().await
+    } else {
+        refuse(&Refusal::NotFound)
+    }
+}
+
+async fn only_get() -> HttpResponse {
+    refuse(&method_not_allowed("GET, HEAD, OPTIONS"))
+}
+
+fn method_not_allowed(allow: &'static str) -> Refusal {
+    Refusal::MethodNotAllowed { allow }
+}
+
+/// The one place where a refusal becomes a status, headers and bytes.
+fn refuse(refusal: &Refusal) -> HttpResponse {
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut reply = HttpResponse::build(status);
+    if let Some(seconds) = refusal.retry_after() {
+        reply.insert_header((header::RETRY_AFTER, HeaderValue::from(seconds)));
+    }
+    if let Refusal::MethodNotAllowed { allow } = refusal {
+        reply.insert_header((header::ALLOW, *allow));
+    }
+    reply.json(refusal.body())
+}

@@ -1,0 +1,161 @@
+//! What a relay says of itself: help for curl, its limits, its health, its description.
+
+use actix_web::{HttpResponse, http::header::ContentType, web::Data};
+use serde::Serialize;
+
+use super::{About, Shared, refuse};
+use crate::{
+    protocol::{RelayUrl, limits},
+    store::Keep,
+};
+
+/// The HTTP surface, as it stands at the root of the repository.
+const OPENAPI: &str = include_str!("../../openapi.yaml");
+
+/// `GET /`
+pub(super) async fn help(shared: Data<Shared>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(ContentType::plaintext())
+        .body(help_text(&shared.about))
+}
+
+fn help_text(about: &About) -> String {
+    let url = about.urls.first().map_or("http://THIS-RELAY", RelayUrl::as_str);
+    let Keep {
+        message_ttl, box_ttl, ..
+    } = about.keep;
+    format!(
+        r#"connectoid {version}: a mailbox relay. Send a link; two apps connect.
+
+A box is addressed by a P-384 public key (PUB: 66 characters of base64url). Whoever has the key may send;
+whoever holds the private key may receive. Messages live {message_ttl}, unchecked boxes {box_ttl}.
+
+  send     curl {url}/ -d '{{"pub":"PUB","ext":null,"action":"send","data":"BASE64URL"}}'
+  check    curl {url}/ -d '{{"pub":"PUB","ext":null,"action":"check","at":0}}'
+  receive  curl {url}/ -d '{{"pub":"PUB","ext":null,"answer":"ANSWER","action":"receive","at":0,"limit":1}}'
+
+check replies with a sealed question; ANSWER is what the private key opens it to. The program does it:
+
+  connectoid link --relay {url} --for Bob        make a key and a link
+  ... check ... | connectoid answer --for Bob    the whole receive request
+
+/info limits and time   /openapi.yaml everything   /health and /ready for monitors
+"#,
+        version = env!("CARGO_PKG_VERSION"),
+        message_ttl = in_words(message_ttl.as_secs()),
+        box_ttl = in_words(box_ttl.as_secs()),
+    )
+}
+
+/// `3600` as "1 hour", `90` as "90 seconds": the largest unit that needs no fraction.
+fn in_words(seconds: u64) -> String {
+    let (count, unit) = match seconds {
+        s if s > 0 && s % 86_400 == 0 => (s / 86_400, "day"),
+        s if s > 0 && s % 3600 == 0 => (s / 3600, "hour"),
+        s if s > 0 && s % 60 == 0 => (s / 60, "minute"),
+        s => (s, "second"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Info<'a> {
+    ok: bool,
+    name: &'static str,
+    version: &'static str,
+    protocol: u32,
+    /// Unix microseconds, as in `at`.
+    time: i64,
+    relays: &'a [RelayUrl],
+    limits: Limits,
+}
+
+/// Bytes, counts and seconds. `null` where there is no limit.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Limits {
+    request_bytes: usize,
+    message_bytes: usize,
+    receive: u32,
+    wait: u32,
+    box_messages: Option<u32>,
+    box_bytes: Option<u32>,
+    message_ttl: u64,
+    answer_ttl: u64,
+    box_ttl: u64,
+}
+
+/// `GET /info`
+pub(super) async fn info(shared: Data<Shared>) -> HttpResponse {
+    let About {
+        urls,
+        keep,
+        answer_ttl,
+    } = &shared.about;
+    HttpResponse::Ok().json(Info {
+        ok: true,
+        name: "connectoid",
+        version: env!("CARGO_PKG_VERSION"),
+        protocol: 1,
+        time: shared.relay.now(),
+        relays: urls,
+        limits: Limits {
+            request_bytes: limits::MAX_REQUEST_BYTES,
+            message_bytes: limits::MAX_DATA_BYTES,
+            receive: limits::MAX_RECEIVE,
+            // A check is answered at once.
+            wait: 0,
+            box_messages: keep.box_cap.map(|cap| cap.messages),
+            box_bytes: keep.box_cap.map(|cap| cap.bytes),
+            message_ttl: keep.message_ttl.as_secs(),
+            answer_ttl: answer_ttl.as_secs(),
+            box_ttl: keep.box_ttl.as_secs(),
+        },
+    })
+}
+
+/// `GET /health`: the process answers. Touches no database.
+pub(super) async fn health() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(ContentType::json())
+        .body(r#"{"ok":true}"#)
+}
+
+/// `GET /ready`: the database answers too.
+pub(super) async fn ready(shared: Data<Shared>) -> HttpResponse {
+    let relay = shared.relay.clone();
+    match shared.runtime.spawn(async move { relay.ready().await }).await {
+        Ok(Ok(_)) => health().await,
+        Ok(Err(refusal)) => refuse(&refusal),
+        Err(_) => refuse(&crate::protocol::Refusal::Busy { retry_after: 1 }),
+    }
+}
+
+/// `GET /openapi.yaml`
+pub(super) async fn openapi() -> HttpResponse {
+    HttpResponse::Ok().content_type("application/yaml").body(OPENAPI)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_in_words() {
+        let words: Vec<String> = [0, 1, 90, 60, 3600, 5400, 86_400, 2_592_000].map(in_words).into();
+        assert_eq!(
+            words,
+            [
+                "0 seconds",
+                "1 second",
+                "90 seconds",
+                "1 minute",
+                "1 hour",
+                "90 minutes",
+                "1 day",
+                "30 days"
+            ]
+        );
+    }
+}

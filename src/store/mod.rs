@@ -1,0 +1,167 @@
+//! Where messages are kept: one set of promises, on SQLite and PostgreSQL.
+//!
+//! sqlx is spoken in this folder only. The promises are run as one test against every database (tests/it/store.rs).
+
+mod postgres;
+mod sql;
+mod sqlite;
+mod writer;
+
+use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+
+pub use writer::QUEUE;
+
+use crate::{
+    clock::Clock,
+    protocol::{At, Message, PublicKey},
+};
+
+/// A future as trait objects return it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Keeps messages.
+///
+/// Every operation that returned `Ok` is durable. Reads never show what has expired, however late it is swept.
+pub trait Store: Send + Sync {
+    /// Appends a message to a box, making the box if need be.
+    ///
+    /// The message gets a cursor above every other that this box ever showed, so that whoever reads with the last
+    /// cursor seen misses nothing. A message with the same bytes as one that is still kept is not stored again.
+    fn append(&self, key: PublicKey, data: Vec<u8>) -> BoxFuture<'_, Result<Appended, StoreError>>;
+
+    /// Whether the box holds a message newer than `at`; notes, at most once a day, that its owner looked.
+    /// Never makes a box.
+    fn has_newer(&self, key: PublicKey, at: At) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// The messages newer than `at`, oldest first, at most `limit`.
+    fn newer(&self, key: PublicKey, at: At, limit: u32) -> BoxFuture<'_, Result<Vec<Message>, StoreError>>;
+
+    /// Deletes what is stored now up to and including `at`.
+    fn delete_upto(&self, key: PublicKey, at: At) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Deletes the box and all in it.
+    fn delete_box(&self, key: PublicKey) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Deletes a batch of at most `limit` expired messages and of at most `limit` boxes that nobody checked for too
+    /// long. Safe to run in several processes at once. Call again while a batch comes back full.
+    fn sweep(&self, limit: u32) -> BoxFuture<'_, Result<Swept, StoreError>>;
+
+    /// The time this store counts ages by, Unix time in microseconds. Shows that the database answers.
+    fn now(&self) -> BoxFuture<'_, Result<i64, StoreError>>;
+
+    /// The secret of the relay: `candidate`, unless an instance stored one before.
+    fn secret(&self, candidate: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, StoreError>>;
+
+    /// Finishes what was accepted, and lets go of the database.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// What became of an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// Stored durably under this cursor.
+    Stored(At),
+    /// The box holds these bytes already.
+    Duplicate,
+    /// The box holds as much as it may.
+    Full,
+}
+
+/// What one sweep deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// Expired messages.
+    pub messages: u32,
+    /// Boxes that nobody checked for too long.
+    pub boxes: u32,
+}
+
+/// How long things are kept, and how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// The life of a message.
+    pub message_ttl: Duration,
+    /// How long a box lives that nobody checks.
+    pub box_ttl: Duration,
+    /// What a box may hold; `None` for as much as there is room.
+    pub box_cap: Option<BoxCap>,
+}
+
+/// What a box may hold at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BoxCap {
+    /// Messages.
+    pub messages: u32,
+    /// Their bytes, together.
+    pub bytes: u32,
+}
+
+/// The database could not do it now. The text is for the operator's log and names no box.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// More is waiting to be stored than the queue holds.
+    #[error("more messages are waiting to be stored than the queue of {QUEUE} holds")]
+    QueueFull,
+    /// No answer in time.
+    #[error("the database did not answer within {} seconds", sql::PATIENCE.as_secs())]
+    Slow,
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// What the database said.
+    #[error("database: {0}")]
+    Database(String),
+}
+
+/// Why a store could not be opened. Nothing was created or changed in a file that was not ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Not a database URL.
+    #[error(
+        "{0:?} is not a database: expected sqlite://PATH, sqlite::memory: or postgres://USER:PASSWORD@HOST/NAME"
+    )]
+    Url(String),
+    /// The file cannot be used.
+    #[error("cannot open {path}: {reason}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// Another process has the file.
+    #[error("{0} is in use by another connectoid: stop that one, or choose another file with --database")]
+    Locked(PathBuf),
+    /// Written by a newer program.
+    #[error(
+        "the database was last used by a newer connectoid (schema {0} is unknown to this one): update connectoid, or choose another database with --database; nothing was changed"
+    )]
+    NewerSchema(i64),
+    /// A migration failed.
+    #[error("the database's schema could not be brought up to date: {0}")]
+    Migration(String),
+    /// PostgreSQL.
+    #[error("cannot use PostgreSQL: {0}")]
+    Postgres(String),
+}
+
+/// Opens a database by its URL, creating and migrating it as needed.
+///
+/// `clock` is for tests; without one the store goes by the database's own, so that several instances agree.
+///
+/// # Errors
+/// [`OpenError`], with what to do.
+pub async fn open(url: &str, keep: Keep, clock: Option<Arc<dyn Clock>>) -> Result<Arc<dyn Store>, OpenError> {
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        return Ok(Arc::new(
+            sqlite::open(path.strip_prefix("//").unwrap_or(path), keep, clock).await?,
+        ));
+    }
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Ok(Arc::new(postgres::open(url, keep, clock).await?));
+    }
+    // The URL may hold a password: only its scheme is repeated.
+    Err(OpenError::Url(
+        url.split_once("://").map_or(url, |(scheme, _)| scheme).to_owned(),
+    ))
+}

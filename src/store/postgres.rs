@@ -1,0 +1,84 @@
+//! Opening PostgreSQL: several instances on one database.
+
+use std::{str::FromStr as _, sync::Arc, time::Duration};
+
+use sqlx::{
+    ConnectOptions as _, Pool, Postgres,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use super::{
+    Keep, OpenError,
+    sql::{Pools, SqlStore},
+};
+use crate::clock::Clock;
+
+/// Connections of one instance. Free tiers allow 20 to 100 in all.
+const CONNECTIONS: u32 = 10;
+
+/// Transactions of messages side by side; the other connections read.
+const WRITERS: usize = 4;
+
+/// How long to wait for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Each statement must see what was committed while it waited for the box's row: not so under a stricter level, which
+/// a database may have as its default.
+const BEGIN: &str = "begin isolation level read committed";
+
+pub(super) async fn open(
+    url: &str,
+    keep: Keep,
+    clock: Option<Arc<dyn Clock>>,
+) -> Result<SqlStore<Postgres>, OpenError> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|error| cannot(format!("its URL does not parse: {error}")))?
+        .application_name("connectoid")
+        .disable_statement_logging();
+    let server = format!("{}:{}", options.get_host(), options.get_port());
+    let pool = PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT);
+    let pool = pool
+        .connect_with(options)
+        .await
+        .map_err(|error| cannot(format!("{server}: {}", text(&error))))?;
+    for setting in ["fsync", "synchronous_commit"] {
+        check_durable(&pool, setting).await?;
+    }
+    sqlx::migrate!("migrations/postgres").run(&pool).await?;
+    let pools = Pools {
+        read: pool.clone(),
+        write: pool,
+        begin: BEGIN,
+        writers: WRITERS,
+    };
+    Ok(SqlStore::new(pools, keep, clock, None))
+}
+
+/// `ok` to a `send` means durably stored; a server that does not sync cannot keep that.
+async fn check_durable(pool: &Pool<Postgres>, setting: &'static str) -> Result<(), OpenError> {
+    let value: (String,) = sqlx::query_as("select current_setting($1)")
+        .bind(setting)
+        .fetch_one(pool)
+        .await
+        .map_err(|error| cannot(text(&error)))?;
+    if value.0 == "off" {
+        return Err(cannot(format!(
+            "{setting} is off there, so a message could be lost after it was acknowledged: set {setting} = on"
+        )));
+    }
+    Ok(())
+}
+
+fn text(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::PoolTimedOut => format!("no connection within {} seconds", ACQUIRE_TIMEOUT.as_secs()),
+        other => other.to_string(),
+    }
+}
+
+fn cannot(reason: impl Into<String>) -> OpenError {
+    OpenError::Postgres(reason.into())
+}

@@ -1,0 +1,505 @@
+//! The store in SQL: the same statements on every database; only opening and migrations know which one it is.
+//!
+//! Every statement counts ages from `coalesce($n, (select now from clock))`: a time that a test sets by hand, or the
+//! database's own, so that several instances on one database agree.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use sha2::{Digest as _, Sha256};
+use sqlx::{ColumnIndex, Connection, Database, Decode, Encode, Executor, IntoArguments, Pool, Type};
+use tokio::{task::JoinHandle, time::timeout};
+
+use super::{
+    Appended, BoxFuture, Keep, Store, StoreError, Swept,
+    writer::{self, Append, Queue},
+};
+use crate::{
+    clock::{Clock, micros},
+    protocol::{At, Message, PublicKey},
+};
+
+/// How long a request waits for the database before it is told `Busy`.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Locks the box's row and takes the next cursor: max(last_at + 1, now). The lock is held until the commit, so
+/// commits of one box come in the order of their cursors. A cursor taken outside the lock loses acknowledged mail:
+/// a reader may see a later one committed first and ask from there on.
+const TAKE_CURSOR: &str = "
+    insert into boxes (pub, last_at, seen_at)
+    values ($1, coalesce($2, (select now from clock)), coalesce($2, (select now from clock)))
+    on conflict (pub) do update set last_at =
+        case when boxes.last_at < excluded.last_at then excluded.last_at else boxes.last_at + 1 end
+    returning id, last_at, coalesce($2, (select now from clock)) as now";
+
+/// Stores the message unless the box holds it already or is full; no row comes back if it was not stored.
+const INSERT: &str = "
+    insert into messages (box, at, stored_at, tag, data)
+    select $1, $2, $3, $4, $5
+    where not exists (select 1 from messages where box = $1 and tag = $4 and data = $5 and stored_at > $3 - $6)
+      and ($7 is null or (select count(*) from messages where box = $1 and stored_at > $3 - $6) < $7)
+      and ($8 is null or (select coalesce(sum(length(data)), 0) + length($5) from messages
+                          where box = $1 and stored_at > $3 - $6) <= $8)
+    returning at";
+
+const FIND_DUPLICATE: &str = "
+    select at from messages where box = $1 and tag = $2 and data = $3 and stored_at > $4 - $5";
+
+/// One row if there is such a box: whether to note the check, and the newest message behind `$2` if there is one.
+const LOOK: &str = "
+    select cast(case when seen_at < coalesce($3, (select now from clock)) - $5 then 1 else 0 end as bigint) as stale,
+           (select at from messages
+            where box = boxes.id and at > $2 and stored_at > coalesce($3, (select now from clock)) - $4
+            order by at desc limit 1) as newest
+    from boxes where pub = $1";
+
+const NOTE_CHECK: &str = "update boxes set seen_at = coalesce($2, (select now from clock)) where pub = $1";
+
+const NEWER: &str = "
+    select messages.at, messages.data from boxes join messages on messages.box = boxes.id
+    where boxes.pub = $1 and messages.at > $2
+      and messages.stored_at > coalesce($3, (select now from clock)) - $4
+    order by messages.at limit $5";
+
+const DELETE_UPTO: &str =
+    "delete from messages where box = (select id from boxes where pub = $1) and at <= $2";
+
+const DELETE_BOX: &str = "delete from boxes where pub = $1 returning id";
+
+const DELETE_MESSAGES_OF: &str = "delete from messages where box = $1";
+
+/// A clock that ran ahead stamped these; they would outlive all others. Taken as stored now.
+const REDATE_MESSAGES: &str = "
+    update messages set stored_at = coalesce($1, (select now from clock))
+    where stored_at > coalesce($1, (select now from clock)) + $2";
+
+const REDATE_BOXES: &str = "
+    update boxes set seen_at = coalesce($1, (select now from clock))
+    where seen_at > coalesce($1, (select now from clock)) + $2";
+
+const SWEEP_MESSAGES: &str = "
+    delete from messages where id in (
+        select id from messages where stored_at <= coalesce($1, (select now from clock)) - $2
+        order by stored_at limit $3)
+    returning id";
+
+/// The outer condition is checked again on a row that was changed meanwhile: a box checked just now stays.
+const SWEEP_BOXES: &str = "
+    delete from boxes where seen_at <= coalesce($1, (select now from clock)) - $2 and id in (
+        select id from boxes where seen_at <= coalesce($1, (select now from clock)) - $2
+        order by seen_at limit $3)
+    returning id";
+
+const NOW: &str = "select coalesce($1, now) as now from clock";
+
+const KEEP_SECRET: &str = "insert into relay_secret (id, secret) values (1, $1) on conflict (id) do nothing";
+
+const READ_SECRET: &str = "select secret from relay_secret";
+
+/// A check is noted at most this often.
+const NOTE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What opening a database gives.
+pub(super) struct Pools<DB: Database> {
+    /// For reading.
+    pub(super) read: Pool<DB>,
+    /// For writing: one connection where the database has one writer.
+    pub(super) write: Pool<DB>,
+    /// How a transaction begins that writes.
+    pub(super) begin: &'static str,
+    /// How many transactions of messages run side by side.
+    pub(super) writers: usize,
+}
+
+/// A store on a database that sqlx speaks.
+pub(super) struct SqlStore<DB: Database> {
+    tables: Tables<DB>,
+    /// Taken when the store is closed.
+    queues: Mutex<Vec<Queue>>,
+    writers: Mutex<Vec<JoinHandle<()>>>,
+    /// What must live as long as the store: the lock of a SQLite file.
+    _held: Option<std::fs::File>,
+}
+
+struct Tables<DB: Database> {
+    read: Pool<DB>,
+    write: Pool<DB>,
+    begin: &'static str,
+    keep: Keep,
+    clock: Option<Arc<dyn Clock>>,
+}
+
+impl<DB: Database> Clone for Tables<DB> {
+    fn clone(&self) -> Self {
+        let Self {
+            read,
+            write,
+            begin,
+            keep,
+            clock,
+        } = self;
+        Self {
+            read: read.clone(),
+            write: write.clone(),
+            begin,
+            keep: *keep,
+            clock: clock.clone(),
+        }
+    }
+}
+
+impl<DB: Database> Tables<DB> {
+    /// The time set by hand, if it is.
+    fn now(&self) -> Option<i64> {
+        self.clock.as_ref().map(|clock| clock.now())
+    }
+
+    fn message_ttl(&self) -> i64 {
+        micros(self.keep.message_ttl)
+    }
+
+    fn box_ttl(&self) -> i64 {
+        micros(self.keep.box_ttl)
+    }
+}
+
+impl<DB: Database> SqlStore<DB> {
+    /// The queue of a box: always the same one, so that a box's messages keep their order.
+    fn queue(&self, key: &PublicKey) -> Result<Queue, StoreError> {
+        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let [.., last] = key.as_bytes();
+        let index = usize::from(*last)
+            .checked_rem(queues.len())
+            .ok_or(StoreError::Closed)?;
+        queues.get(index).cloned().ok_or(StoreError::Closed)
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolTimedOut => Self::Slow,
+            sqlx::Error::PoolClosed => Self::Closed,
+            // The message without its details, which may quote a row.
+            sqlx::Error::Database(error) => Self::Database(error.message().to_owned()),
+            other => Self::Database(other.to_string()),
+        }
+    }
+}
+
+/// Waits for the database, but not for ever.
+async fn patiently<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+    Ok(timeout(PATIENCE, work).await.map_err(|_| StoreError::Slow)??)
+}
+
+/// Two transactions waited for each other, or one saw the other's rows change: nothing happened, and trying again
+/// helps (SQLSTATE 40P01 and 40001).
+fn worth_another_try(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "40P01" || code == "40001")
+}
+
+/// The first 8 bytes of the SHA-256. Only narrows the search: bytes are compared in full.
+fn tag(data: &[u8]) -> i64 {
+    let digest = Sha256::digest(data);
+    digest.first_chunk().map_or(0, |first| i64::from_be_bytes(*first))
+}
+
+impl<DB> Tables<DB>
+where
+    DB: Database,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    usize: ColumnIndex<DB::Row>,
+    for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> Option<i64>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> Vec<u8>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+{
+    /// Starts the writers.
+    fn into_store(self, writers: usize, held: Option<std::fs::File>) -> SqlStore<DB> {
+        let (queues, tasks) = (0..writers)
+            .map(|_| {
+                let tables = self.clone();
+                writer::start(move |batch| {
+                    let tables = tables.clone();
+                    async move { Ok(tables.append_all(&batch).await?) }
+                })
+            })
+            .unzip();
+        SqlStore {
+            tables: self,
+            queues: Mutex::new(queues),
+            writers: Mutex::new(tasks),
+            _held: held,
+        }
+    }
+
+    async fn append_all(&self, batch: &[Append]) -> Result<Vec<Appended>, sqlx::Error> {
+        match self.append_once(batch).await {
+            Err(error) if worth_another_try(&error) => self.append_once(batch).await,
+            result => result,
+        }
+    }
+
+    async fn append_once(&self, batch: &[Append]) -> Result<Vec<Appended>, sqlx::Error> {
+        let mut connection = self.write.acquire().await?;
+        let mut transaction = connection.begin_with(self.begin).await?;
+        let mut results = Vec::with_capacity(batch.len());
+        for append in batch {
+            results.push(self.append_one(&mut transaction, append).await?);
+        }
+        transaction.commit().await?;
+        Ok(results)
+    }
+
+    async fn append_one(
+        &self,
+        connection: &mut DB::Connection,
+        append: &Append,
+    ) -> Result<Appended, sqlx::Error> {
+        let tag = tag(&append.data);
+        let (row, at, now): (i64, i64, i64) = sqlx::query_as(TAKE_CURSOR)
+            .bind(append.key.as_bytes().to_vec())
+            .bind(self.now())
+            .fetch_one(&mut *connection)
+            .await?;
+        let stored: Option<(i64,)> = sqlx::query_as(INSERT)
+            .bind(row)
+            .bind(at)
+            .bind(now)
+            .bind(tag)
+            .bind(append.data.clone())
+            .bind(self.message_ttl())
+            .bind(self.keep.box_cap.map(|cap| i64::from(cap.messages)))
+            .bind(self.keep.box_cap.map(|cap| i64::from(cap.bytes)))
+            .fetch_optional(&mut *connection)
+            .await?;
+        if let Some((at,)) = stored {
+            return Ok(Appended::Stored(At::from(at)));
+        }
+        let same: Option<(i64,)> = sqlx::query_as(FIND_DUPLICATE)
+            .bind(row)
+            .bind(tag)
+            .bind(append.data.clone())
+            .bind(now)
+            .bind(self.message_ttl())
+            .fetch_optional(connection)
+            .await?;
+        Ok(if same.is_some() {
+            Appended::Duplicate
+        } else {
+            Appended::Full
+        })
+    }
+
+    async fn has_newer(&self, key: &PublicKey, at: At) -> Result<bool, sqlx::Error> {
+        let look: Option<(i64, Option<i64>)> = sqlx::query_as(LOOK)
+            .bind(key.as_bytes().to_vec())
+            .bind(at.as_i64())
+            .bind(self.now())
+            .bind(self.message_ttl())
+            .bind(micros(NOTE_EVERY))
+            .fetch_optional(&self.read)
+            .await?;
+        let Some((stale, newest)) = look else {
+            return Ok(false);
+        };
+        if stale == 1 {
+            let note = sqlx::query(NOTE_CHECK)
+                .bind(key.as_bytes().to_vec())
+                .bind(self.now());
+            note.execute(&self.write).await?;
+        }
+        Ok(newest.is_some())
+    }
+
+    async fn newer(&self, key: &PublicKey, at: At, limit: u32) -> Result<Vec<Message>, sqlx::Error> {
+        let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(NEWER)
+            .bind(key.as_bytes().to_vec())
+            .bind(at.as_i64())
+            .bind(self.now())
+            .bind(self.message_ttl())
+            .bind(i64::from(limit))
+            .fetch_all(&self.read)
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(at, data)| Message {
+                at: At::from(at),
+                data,
+            })
+            .collect())
+    }
+
+    async fn delete_upto(&self, key: &PublicKey, at: At) -> Result<(), sqlx::Error> {
+        let delete = sqlx::query(DELETE_UPTO)
+            .bind(key.as_bytes().to_vec())
+            .bind(at.as_i64());
+        delete.execute(&self.write).await?;
+        Ok(())
+    }
+
+    async fn delete_box(&self, key: &PublicKey) -> Result<(), sqlx::Error> {
+        let mut connection = self.write.acquire().await?;
+        let mut transaction = connection.begin_with(self.begin).await?;
+        // The box first: its row is the lock under which messages are appended.
+        let row: Option<(i64,)> = sqlx::query_as(DELETE_BOX)
+            .bind(key.as_bytes().to_vec())
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if let Some((row,)) = row {
+            sqlx::query(DELETE_MESSAGES_OF)
+                .bind(row)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await
+    }
+
+    async fn sweep(&self, limit: u32) -> Result<Swept, sqlx::Error> {
+        let redate = sqlx::query(REDATE_MESSAGES)
+            .bind(self.now())
+            .bind(self.message_ttl());
+        redate.execute(&self.write).await?;
+        let messages: Vec<(i64,)> = sqlx::query_as(SWEEP_MESSAGES)
+            .bind(self.now())
+            .bind(self.message_ttl())
+            .bind(i64::from(limit))
+            .fetch_all(&self.write)
+            .await?;
+        let redate = sqlx::query(REDATE_BOXES).bind(self.now()).bind(self.box_ttl());
+        redate.execute(&self.write).await?;
+
+        let mut connection = self.write.acquire().await?;
+        let mut transaction = connection.begin_with(self.begin).await?;
+        let boxes: Vec<(i64,)> = sqlx::query_as(SWEEP_BOXES)
+            .bind(self.now())
+            .bind(self.box_ttl())
+            .bind(i64::from(limit))
+            .fetch_all(&mut *transaction)
+            .await?;
+        for (row,) in &boxes {
+            sqlx::query(DELETE_MESSAGES_OF)
+                .bind(*row)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        // Both are at most `limit`, a u32.
+        Ok(Swept {
+            messages: messages.len() as u32,
+            boxes: boxes.len() as u32,
+        })
+    }
+
+    async fn database_now(&self) -> Result<i64, sqlx::Error> {
+        let (now,): (i64,) = sqlx::query_as(NOW).bind(self.now()).fetch_one(&self.read).await?;
+        Ok(now)
+    }
+
+    async fn secret(&self, candidate: Vec<u8>) -> Result<Vec<u8>, sqlx::Error> {
+        sqlx::query(KEEP_SECRET)
+            .bind(candidate)
+            .execute(&self.write)
+            .await?;
+        let (secret,): (Vec<u8>,) = sqlx::query_as(READ_SECRET).fetch_one(&self.write).await?;
+        Ok(secret)
+    }
+}
+
+impl<DB> SqlStore<DB>
+where
+    DB: Database,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    usize: ColumnIndex<DB::Row>,
+    for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> Option<i64>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> Vec<u8>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+{
+    pub(super) fn new(
+        pools: Pools<DB>,
+        keep: Keep,
+        clock: Option<Arc<dyn Clock>>,
+        held: Option<std::fs::File>,
+    ) -> Self {
+        let Pools {
+            read,
+            write,
+            begin,
+            writers,
+        } = pools;
+        Tables {
+            read,
+            write,
+            begin,
+            keep,
+            clock,
+        }
+        .into_store(writers, held)
+    }
+}
+
+impl<DB> Store for SqlStore<DB>
+where
+    DB: Database,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    usize: ColumnIndex<DB::Row>,
+    for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> Option<i64>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> Vec<u8>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+{
+    fn append(&self, key: PublicKey, data: Vec<u8>) -> BoxFuture<'_, Result<Appended, StoreError>> {
+        Box::pin(async move {
+            let queue = self.queue(&key)?;
+            timeout(PATIENCE, queue.append(Append { key, data }))
+                .await
+                .map_err(|_| StoreError::Slow)?
+        })
+    }
+
+    fn has_newer(&self, key: PublicKey, at: At) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { patiently(self.tables.has_newer(&key, at)).await })
+    }
+
+    fn newer(&self, key: PublicKey, at: At, limit: u32) -> BoxFuture<'_, Result<Vec<Message>, StoreError>> {
+        Box::pin(async move { patiently(self.tables.newer(&key, at, limit)).await })
+    }
+
+    fn delete_upto(&self, key: PublicKey, at: At) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { patiently(self.tables.delete_upto(&key, at)).await })
+    }
+
+    fn delete_box(&self, key: PublicKey) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { patiently(self.tables.delete_box(&key)).await })
+    }
+
+    fn sweep(&self, limit: u32) -> BoxFuture<'_, Result<Swept, StoreError>> {
+        Box::pin(async move { patiently(self.tables.sweep(limit)).await })
+    }
+
+    fn now(&self) -> BoxFuture<'_, Result<i64, StoreError>> {
+        Box::pin(async move { patiently(self.tables.database_now()).await })
+    }
+
+    fn secret(&self, candidate: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, StoreError>> {
+        Box::pin(async move { patiently(self.tables.secret(candidate)).await })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.queues.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            let writers = std::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner));
+            for writer in writers {
+                if let Err(error) = writer.await {
+                    tracing::error!(%error, "a writer ended early");
+                }
+            }
+            self.tables.read.close().await;
+            self.tables.write.close().await;
+        })
+    }
+}
