@@ -119,8 +119,8 @@ pub(super) struct SqlStore<DB: Database> {
     /// Taken when the store is closed.
     queues: Mutex<Vec<Queue>>,
     writers: Mutex<Vec<JoinHandle<()>>>,
-    /// What must live as long as the store: the lock of a SQLite file.
-    _held: Option<std::fs::File>,
+    /// What is held while the store is open: the lock of a SQLite file.
+    held: Mutex<Option<std::fs::File>>,
 }
 
 struct Tables<DB: Database> {
@@ -232,7 +232,7 @@ where
             tables: self,
             queues: Mutex::new(queues),
             writers: Mutex::new(tasks),
-            _held: held,
+            held: Mutex::new(held),
         }
     }
 
@@ -500,6 +500,7 @@ where
             }
             self.tables.read.close().await;
             self.tables.write.close().await;
+            drop(self.held.lock().unwrap_or_else(PoisonError::into_inner).take());
         })
     }
 }

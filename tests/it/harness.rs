@@ -1,0 +1,483 @@
+//! What the tests stand on: databases, a relay in this process with a hand-set clock, the program as a process,
+//! and a person with curl.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use connectoid::{
+    clock::HandClock,
+    protocol::{PublicKey, RelayUrl},
+    seal::{BoxKey, question::Secrets},
+    server::{Config, Environment, Server},
+    store::{BoxCap, Keep},
+};
+use rand::{SeedableRng as _, rngs::StdRng};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+/// 2026-11-20T07:00:00Z, Unix microseconds: when the hand-set clocks start.
+pub const NOW: i64 = 1_795_158_000_000_000;
+
+pub const SECOND: i64 = 1_000_000;
+
+/// The published example key.
+pub const KEY: &str = "A3cF4dUliud11gULRbSbiyThJ8-nj--k8m_lctINRixWu9LVtRFfqKsa6XU9Q6j0hw";
+
+/// The limits as they are by default.
+pub fn keep() -> Keep {
+    Keep {
+        message_ttl: Duration::from_secs(3600),
+        box_ttl: Duration::from_secs(30 * 86_400),
+        box_cap: Some(BoxCap {
+            messages: 32,
+            bytes: 512 * 1024,
+        }),
+    }
+}
+
+/// Another box each time.
+pub fn fresh_key() -> BoxKey {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    connectoid::seal::derive_box_key(format!("test box {count} of {}", std::process::id()).as_bytes())
+        .unwrap()
+}
+
+pub fn fresh_pub() -> PublicKey {
+    fresh_key().public()
+}
+
+/// A database of its own for one test.
+pub struct TestDatabase {
+    pub url: String,
+    /// Deleted with it; none for PostgreSQL, whose cluster is thrown away as a whole.
+    _folder: Option<TempDir>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+impl TestDatabase {
+    pub fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Sqlite => {
+                let folder = tempfile::tempdir().unwrap();
+                let url = format!("sqlite://{}", folder.path().join("relay.db").display());
+                Self {
+                    url,
+                    _folder: Some(folder),
+                }
+            }
+            Kind::Postgres => Self {
+                url: new_postgres_database(),
+                _folder: None,
+            },
+        }
+    }
+}
+
+/// The cluster that `scripts/with-postgres` started.
+pub fn postgres_cluster() -> String {
+    std::env::var("CONNECTOID_TEST_POSTGRES").expect(
+        "these tests need a PostgreSQL server: run scripts/test, or scripts/with-postgres cargo test, which start one",
+    )
+}
+
+fn new_postgres_database() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let cluster = postgres_cluster();
+    let name = format!(
+        "test_{}_{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    );
+    block_on(async {
+        let mut connection = sqlx::PgConnection::connect(&cluster).await.unwrap();
+        connection
+            .execute(AssertSqlSafe(format!("create database {name}")))
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+    });
+    let (server, _) = cluster.rsplit_once('/').unwrap();
+    format!("{server}/{name}")
+}
+
+/// Runs a future to its end on a runtime of its own.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+/// A relay in this process, with time and chance in the test's hand.
+pub struct TestRelay {
+    pub url: String,
+    pub clock: Arc<HandClock>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    _database: Option<TestDatabase>,
+}
+
+impl TestRelay {
+    pub fn start() -> Self {
+        Self::with(|_| ())
+    }
+
+    pub fn with(configure: impl FnOnce(&mut Config)) -> Self {
+        let database = TestDatabase::new(Kind::Sqlite);
+        let mut relay = Self::on(&database.url, configure);
+        relay._database = Some(database);
+        relay
+    }
+
+    /// A relay on this database. What the test does not change is as by default, but for one URL,
+    /// `https://connecto.id`, and a fixed secret.
+    pub fn on(database: &str, configure: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config {
+            listen: "127.0.0.1:0".into(),
+            database: database.into(),
+            urls: vec!["https://connecto.id".parse().unwrap()],
+            secrets: Some(Secrets::one(&[0x4B; 48]).unwrap()),
+            keep: keep(),
+            answer_ttl: Duration::from_secs(60),
+            sweep_interval: Duration::from_secs(60),
+        };
+        configure(&mut config);
+        let clock = Arc::new(HandClock::at(NOW));
+        let environment = Environment {
+            clock: clock.clone(),
+            store_clock: Some(clock.clone()),
+            rng: StdRng::seed_from_u64(1),
+        };
+        let (stop, stopped) = oneshot::channel();
+        let (ready, address) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            block_on(async {
+                let server = Server::bind(config, environment).await.unwrap();
+                ready.send(server.address()).unwrap();
+                let stopped = async { drop(stopped.await) };
+                server.run(stopped).await.unwrap();
+            });
+        });
+        let url = format!("http://{}", address.recv().expect("the relay did not start"));
+        Self {
+            url,
+            clock,
+            stop: Some(stop),
+            thread: Some(thread),
+            _database: None,
+        }
+    }
+
+    pub fn post(&self, body: &Value) -> Reply {
+        post(&self.url, &body.to_string())
+    }
+
+    /// Sends a message; the reply must be ok.
+    pub fn send(&self, to: &PublicKey, data: &[u8]) {
+        let data = connectoid::protocol::base64url::encode(data);
+        let reply = self.post(&json!({"pub": to, "ext": null, "action": "send", "data": data}));
+        assert_eq!((reply.status, reply.body.as_str()), (200, r#"{"ok":true}"#));
+    }
+
+    /// Asks for a question and opens it.
+    pub fn answer(&self, key: &BoxKey) -> String {
+        let check = json!({"pub": key.public(), "action": "check", "at": 0, "ask": true});
+        let reply = self.post(&check).json();
+        let relay: RelayUrl = reply["relay"].as_str().unwrap().parse().unwrap();
+        let answer =
+            connectoid::seal::question::open_question(key, &relay, reply["question"].as_str().unwrap());
+        connectoid::protocol::base64url::encode(answer.unwrap().0)
+    }
+
+    /// Stops the relay and waits until it let go of its database.
+    pub fn stop(mut self) {
+        self.stop_now();
+    }
+
+    fn stop_now(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the relay's thread failed");
+        }
+    }
+}
+
+impl Drop for TestRelay {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.stop_now();
+        }
+    }
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(header, _)| header == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    pub fn error(&self) -> String {
+        self.json()["error"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// Posts a body as `curl -d` does.
+pub fn post(url: &str, body: &str) -> Reply {
+    request(
+        "POST",
+        url,
+        &[("content-type", "application/x-www-form-urlencoded")],
+        body.as_bytes(),
+    )
+}
+
+pub fn get(url: &str) -> Reply {
+    request("GET", url, &[], b"")
+}
+
+/// Any request, on a connection of its own.
+pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .allow_non_standard_methods(true)
+        .timeout_global(Some(Duration::from_secs(30)))
+        .build()
+        .into();
+    let mut request = ureq::http::Request::builder().method(method).uri(url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let sent = if matches!(method, "GET" | "HEAD" | "OPTIONS") {
+        agent.run(request.body(()).unwrap())
+    } else {
+        agent.run(request.body(body).unwrap())
+    };
+    let mut response = sent.unwrap_or_else(|error| panic!("{method} {url}: {error}"));
+    let headers = response.headers().iter().map(|(name, value)| {
+        (
+            name.as_str().to_owned(),
+            value.to_str().unwrap_or_default().to_owned(),
+        )
+    });
+    let headers = headers.collect();
+    let body = response.body_mut().read_to_string().unwrap();
+    Reply {
+        status: response.status().as_u16(),
+        headers,
+        body,
+    }
+}
+
+/// The program as a process: `connectoid serve`, killed when dropped.
+pub struct Serving {
+    pub url: String,
+    pub child: Child,
+    stderr: JoinHandle<String>,
+}
+
+impl Serving {
+    /// `args` come after `serve --listen 127.0.0.1:0`.
+    pub fn start(args: &[&str]) -> Self {
+        Self::start_with(args, |_| ())
+    }
+
+    pub fn start_with(args: &[&str], configure: impl FnOnce(&mut Command)) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_connectoid"));
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(args);
+        clean_environment(&mut command);
+        configure(&mut command);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let stderr = std::thread::spawn(move || {
+            let mut text = String::new();
+            stderr.read_to_string(&mut text).unwrap();
+            text
+        });
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut url)
+            .unwrap();
+        if url.is_empty() {
+            drop(child.wait());
+            panic!("the relay did not start: {}", stderr.join().unwrap());
+        }
+        Self {
+            url: url.trim().to_owned(),
+            child,
+            stderr,
+        }
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args(["-s", name, &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for the end: the exit code (none if it was killed) and standard error.
+    pub fn wait(mut self) -> (Option<i32>, String) {
+        let code = self.child.wait().unwrap().code();
+        let stderr = std::mem::replace(&mut self.stderr, std::thread::spawn(String::new));
+        (code, stderr.join().unwrap())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Nothing of the tester's own settings reaches the program.
+pub fn clean_environment(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CONNECTOID_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .env_remove("PORT")
+        .env_remove("DATABASE_URL")
+        .env_remove("XDG_DATA_HOME");
+}
+
+/// A person with a home folder and a terminal.
+pub struct Person {
+    pub home: TempDir,
+}
+
+impl Person {
+    pub fn new() -> Self {
+        Self {
+            home: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    pub fn keys_file(&self) -> PathBuf {
+        self.path(".local/share/connectoid/keys.json")
+    }
+
+    /// Runs `connectoid` with these arguments and this on standard input.
+    pub fn run(&self, args: &[&str], stdin: impl AsRef<[u8]>) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_connectoid"));
+        command.args(args);
+        self.pipe(command, stdin.as_ref())
+    }
+
+    /// Runs a line of shell, with `connectoid` on the path and in the home folder.
+    pub fn shell(&self, line: &str) -> Output {
+        let mut command = Command::new("bash");
+        command.args(["-c", line]);
+        self.pipe(command, b"")
+    }
+
+    fn pipe(&self, mut command: Command, stdin: &[u8]) -> Output {
+        clean_environment(&mut command);
+        let program = Path::new(env!("CARGO_BIN_EXE_connectoid")).parent().unwrap();
+        let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+        command
+            .env("HOME", self.home.path())
+            .env("PATH", path)
+            .current_dir(self.home.path());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let stdin = stdin.to_owned();
+        // A program that does not read closes the pipe: no matter.
+        let writing = std::thread::spawn(move || drop(input.write_all(&stdin)));
+        let output = child.wait_with_output().unwrap();
+        writing.join().unwrap();
+        output
+    }
+
+    /// As [`Person::run`]; it must succeed. What it printed.
+    pub fn ok(&self, args: &[&str], stdin: impl AsRef<[u8]>) -> String {
+        let output = self.run(args, stdin);
+        assert!(
+            output.status.success(),
+            "connectoid {args:?}: {}",
+            stderr(&output)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The Python with pyhpke and cryptography that `scripts/test` installed.
+pub fn python() -> PathBuf {
+    std::env::var_os("CONNECTOID_TEST_PYTHON").map(PathBuf::from).expect(
+        "these tests need Python with tests/independent/requirements.txt: run scripts/test, or set CONNECTOID_TEST_PYTHON",
+    )
+}
+
+/// The second implementation of the protocol.
+pub fn peer(args: &[&str], stdin: &str) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/independent/peer.py");
+    let mut command = Command::new(python());
+    command
+        .arg(script)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}

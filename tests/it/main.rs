@@ -1,0 +1,16 @@
+//! The integration tests: the real program and the real databases, seen as a stranger sees them.
+//!
+//! `scripts/test` brings what they need (PostgreSQL, Python with pyhpke). A test that lacks it fails and says so.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    missing_docs,
+    unreachable_pub,
+    reason = "a test says what it needs by failing, and waits in real time for real processes"
+)]
+
+mod harness;
+mod store;

@@ -1,0 +1,779 @@
+//! The store's promises, each one test on every database.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use connectoid::{
+    clock::{Clock, HandClock, SystemClock},
+    protocol::{At, PublicKey},
+    store::{self, Appended, BoxCap, BoxFuture, Keep, OpenError, Store},
+};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use sqlx::{Connection as _, Executor as _};
+
+use crate::harness::{Kind, NOW, SECOND, TestDatabase, block_on, fresh_pub, keep};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A database and the clock its stores go by.
+struct World {
+    kind: Kind,
+    database: TestDatabase,
+    clock: Arc<HandClock>,
+}
+
+impl World {
+    fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            database: TestDatabase::new(kind),
+            clock: Arc::new(HandClock::at(NOW)),
+        }
+    }
+
+    async fn open(&self) -> Arc<dyn Store> {
+        self.open_with(keep()).await
+    }
+
+    async fn open_with(&self, keep: Keep) -> Arc<dyn Store> {
+        store::open(&self.database.url, keep, Some(self.clock.clone()))
+            .await
+            .unwrap()
+    }
+
+    /// By the database's own clock.
+    async fn open_in_real_time(&self, keep: Keep) -> Arc<dyn Store> {
+        store::open(&self.database.url, keep, None).await.unwrap()
+    }
+
+    fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+}
+
+fn without_caps() -> Keep {
+    Keep {
+        box_cap: None,
+        ..keep()
+    }
+}
+
+/// The cursor that a message was stored under.
+async fn stored(store: &dyn Store, key: PublicKey, data: &[u8]) -> At {
+    match store.append(key, data.to_vec()).await.unwrap() {
+        Appended::Stored(at) => at,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn bodies(store: &dyn Store, key: PublicKey, at: At) -> Vec<String> {
+    let messages = store.newer(key, at, 100).await.unwrap();
+    messages
+        .into_iter()
+        .map(|message| String::from_utf8(message.data).unwrap())
+        .collect()
+}
+
+macro_rules! promises {
+    ($($promise:ident)*) => {
+        mod sqlite {
+            $(#[test] fn $promise() { super::block_on(super::$promise(super::World::new(super::Kind::Sqlite))); })*
+        }
+        mod postgres {
+            $(#[test] fn $promise() { super::block_on(super::$promise(super::World::new(super::Kind::Postgres))); })*
+        }
+    };
+}
+
+promises! {
+    messages_come_back_in_order_behind_a_cursor
+    sixty_four_at_once_get_distinct_increasing_cursors
+    a_reader_with_its_cursor_misses_nothing
+    a_naive_store_loses_mail_in_the_same_test
+    the_same_body_is_stored_once_in_its_life
+    a_box_holds_32_messages
+    a_box_holds_512_kib
+    without_caps_a_box_holds_what_comes
+    messages_expire_to_the_second
+    a_sweep_deletes_what_expired_and_nothing_else
+    sweeps_are_bounded
+    two_sweepers_at_once_delete_each_message_once
+    unchecked_boxes_go_checked_ones_stay
+    a_check_makes_no_box
+    a_clock_set_back_keeps_the_order_and_loses_nothing
+    a_clock_that_ran_ahead_does_not_keep_mail_for_ever
+    deleting_up_to_a_cursor_and_a_whole_box
+    what_was_stored_is_there_after_reopening
+    every_instance_has_the_same_secret
+    closing_finishes_what_was_accepted
+    the_databases_own_clock_is_right
+    a_newer_schema_is_left_alone
+}
+
+async fn messages_come_back_in_order_behind_a_cursor(world: World) {
+    let store = world.open().await;
+    let (key, other) = (fresh_pub(), fresh_pub());
+    assert!(!store.has_newer(key, At::START).await.unwrap());
+    let first = stored(&*store, key, b"first").await;
+    world.advance(Duration::from_secs(1));
+    let second = stored(&*store, key, b"second").await;
+    assert_eq!((first.as_i64(), second.as_i64()), (NOW, NOW + SECOND));
+    stored(&*store, other, b"other").await;
+
+    assert_eq!(bodies(&*store, key, At::START).await, ["first", "second"]);
+    assert_eq!(bodies(&*store, key, first).await, ["second"]);
+    assert_eq!(bodies(&*store, key, second).await, [""; 0]);
+    assert_eq!(bodies(&*store, key, At::MAX).await, [""; 0]);
+    assert_eq!(bodies(&*store, fresh_pub(), At::START).await, [""; 0]);
+    assert!(store.has_newer(key, At::START).await.unwrap());
+    assert!(store.has_newer(key, first).await.unwrap());
+    assert!(!store.has_newer(key, second).await.unwrap());
+    let limited = store.newer(key, At::START, 1).await.unwrap();
+    assert_eq!(
+        (limited.len(), limited[0].at, limited[0].data.as_slice()),
+        (1, first, &b"first"[..])
+    );
+}
+
+async fn sixty_four_at_once_get_distinct_increasing_cursors(world: World) {
+    let store = world.open_with(without_caps()).await;
+    let key = fresh_pub();
+    let sends = (0..64u32).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move { stored(&*store, key, &n.to_be_bytes()).await })
+    });
+    let mut cursors = BTreeSet::new();
+    for send in sends.collect::<Vec<_>>() {
+        cursors.insert(send.await.unwrap());
+    }
+    // The clock stands still: only the box can have told them apart.
+    assert_eq!(cursors.len(), 64);
+    assert_eq!(cursors.first().unwrap().as_i64(), NOW);
+    assert_eq!(cursors.last().unwrap().as_i64(), NOW + 63);
+    let read: Vec<At> = store
+        .newer(key, At::START, 100)
+        .await
+        .unwrap()
+        .iter()
+        .map(|m| m.at)
+        .collect();
+    assert_eq!(read, cursors.into_iter().collect::<Vec<_>>());
+}
+
+/// Appends and reads, however it is done: the reader's test runs on our store and on a naive one.
+trait Mail: Send + Sync {
+    fn put(&self, key: PublicKey, data: Vec<u8>) -> BoxFuture<'_, ()>;
+    fn get(&self, key: PublicKey, at: At) -> BoxFuture<'_, Vec<(At, Vec<u8>)>>;
+}
+
+struct Ours(Vec<Arc<dyn Store>>);
+
+impl Mail for Ours {
+    fn put(&self, key: PublicKey, data: Vec<u8>) -> BoxFuture<'_, ()> {
+        // Each message by another instance, where there are several.
+        let store = &self.0[data[0] as usize % self.0.len()];
+        Box::pin(async move {
+            assert!(matches!(
+                store.append(key, data).await.unwrap(),
+                Appended::Stored(_)
+            ))
+        })
+    }
+
+    fn get(&self, key: PublicKey, at: At) -> BoxFuture<'_, Vec<(At, Vec<u8>)>> {
+        Box::pin(async move {
+            self.0[0]
+                .newer(key, at, 32)
+                .await
+                .unwrap()
+                .into_iter()
+                .map(|m| (m.at, m.data))
+                .collect()
+        })
+    }
+}
+
+/// How many of 8 × 50 acknowledged messages a reader misses that polls with its cursor.
+async fn missed(mail: Arc<dyn Mail>) -> usize {
+    let key = fresh_pub();
+    let writing = Arc::new(AtomicBool::new(true));
+    let reader = {
+        let (mail, writing) = (mail.clone(), writing.clone());
+        tokio::spawn(async move {
+            let (mut at, mut read) = (At::START, BTreeSet::new());
+            loop {
+                let last_round = !writing.load(Ordering::SeqCst);
+                let batch = mail.get(key, at).await;
+                if batch.is_empty() && last_round {
+                    return read;
+                }
+                for (next, data) in batch {
+                    assert!(next > at);
+                    at = next;
+                    read.insert(data);
+                }
+            }
+        })
+    };
+    let writers = (0..8u8).map(|writer| {
+        let mail = mail.clone();
+        tokio::spawn(async move {
+            for n in 0..50u8 {
+                mail.put(key, vec![writer, n]).await;
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    writing.store(false, Ordering::SeqCst);
+    400 - reader.await.unwrap().len()
+}
+
+async fn a_reader_with_its_cursor_misses_nothing(world: World) {
+    // PostgreSQL has several instances on one database; a SQLite file has one owner.
+    let instances = if world.kind == Kind::Postgres { 3 } else { 1 };
+    let mut stores = Vec::new();
+    for _ in 0..instances {
+        stores.push(world.open_in_real_time(without_caps()).await);
+    }
+    assert_eq!(missed(Arc::new(Ours(stores))).await, 0);
+}
+
+/// What one would write first: the time as cursor, taken before the transaction that stores it.
+struct Naive<DB: sqlx::Database>(sqlx::Pool<DB>);
+
+macro_rules! naive {
+    ($database:ty) => {
+        impl Mail for Naive<$database> {
+            fn put(&self, key: PublicKey, data: Vec<u8>) -> BoxFuture<'_, ()> {
+                Box::pin(async move {
+                    let at = SystemClock.now();
+                    let pause = StdRng::seed_from_u64(u64::from(data[0]) << 8 | u64::from(data[1]))
+                        .random_range(0..4);
+                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                    let insert = sqlx::query("insert into naive (pub, at, data) values ($1, $2, $3)");
+                    insert
+                        .bind(key.as_bytes().to_vec())
+                        .bind(at)
+                        .bind(data)
+                        .execute(&self.0)
+                        .await
+                        .unwrap();
+                })
+            }
+
+            fn get(&self, key: PublicKey, at: At) -> BoxFuture<'_, Vec<(At, Vec<u8>)>> {
+                Box::pin(async move {
+                    let newer = "select at, data from naive where pub = $1 and at > $2 order by at limit 32";
+                    let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(newer)
+                        .bind(key.as_bytes().to_vec())
+                        .bind(at.as_i64())
+                        .fetch_all(&self.0)
+                        .await
+                        .unwrap();
+                    rows.into_iter()
+                        .map(|(at, data)| (At::from(at), data))
+                        .collect()
+                })
+            }
+        }
+    };
+}
+naive!(sqlx::Sqlite);
+naive!(sqlx::Postgres);
+
+async fn a_naive_store_loses_mail_in_the_same_test(world: World) {
+    let url = &world.database.url;
+    let mail: Arc<dyn Mail> = match world.kind {
+        Kind::Sqlite => {
+            let options: sqlx::sqlite::SqliteConnectOptions = url.parse().unwrap();
+            let options = options
+                .create_if_missing(true)
+                .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal);
+            let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+            pool.execute("create table naive (pub blob, at integer, data blob)")
+                .await
+                .unwrap();
+            Arc::new(Naive(pool))
+        }
+        Kind::Postgres => {
+            let pool = sqlx::PgPool::connect(url).await.unwrap();
+            pool.execute("create table naive (pub bytea, at bigint, data bytea)")
+                .await
+                .unwrap();
+            Arc::new(Naive(pool))
+        }
+    };
+    let missed = missed(mail).await;
+    assert!(missed > 0, "a test that this store passes shows nothing");
+}
+
+async fn the_same_body_is_stored_once_in_its_life(world: World) {
+    let store = world.open().await;
+    let (key, other) = (fresh_pub(), fresh_pub());
+    let at = stored(&*store, key, b"hello").await;
+    world.advance(Duration::from_secs(3599));
+    assert_eq!(
+        store.append(key, b"hello".to_vec()).await,
+        Ok(Appended::Duplicate)
+    );
+    assert_eq!(bodies(&*store, key, At::START).await, ["hello"]);
+    stored(&*store, key, b"hello!").await;
+    stored(&*store, other, b"hello").await;
+    world.advance(Duration::from_secs(1));
+    let again = stored(&*store, key, b"hello").await;
+    assert!(again > at);
+    assert_eq!(bodies(&*store, key, At::START).await, ["hello!", "hello"]);
+    store.delete_upto(key, again).await.unwrap();
+    stored(&*store, key, b"hello").await;
+
+    // 16 at once, of which one counts.
+    let key = fresh_pub();
+    let sends = (0..16).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { store.append(key, b"same".to_vec()).await.unwrap() })
+    });
+    let mut stored = 0;
+    for send in sends.collect::<Vec<_>>() {
+        stored += usize::from(send.await.unwrap() != Appended::Duplicate);
+    }
+    assert_eq!(stored, 1);
+    assert_eq!(bodies(&*store, key, At::START).await, ["same"]);
+}
+
+async fn a_box_holds_32_messages(world: World) {
+    let store = world.open().await;
+    let key = fresh_pub();
+    for n in 0..31 {
+        stored(&*store, key, format!("{n}").as_bytes()).await;
+    }
+    world.advance(Duration::from_secs(1));
+    let last = stored(&*store, key, b"31").await;
+    assert_eq!(store.append(key, b"32".to_vec()).await, Ok(Appended::Full));
+    assert_eq!(
+        store.append(key, b"7".to_vec()).await,
+        Ok(Appended::Duplicate),
+        "a retry is safe even then"
+    );
+    assert_eq!(
+        store.newer(key, At::START, 100).await.unwrap().len(),
+        32,
+        "nothing is thrown out for it"
+    );
+    stored(&*store, fresh_pub(), b"32").await;
+
+    world.advance(HOUR - Duration::from_secs(1));
+    stored(&*store, key, b"32").await;
+    assert_eq!(
+        bodies(&*store, key, At::START).await,
+        ["31", "32"],
+        "what expired makes room before any sweep"
+    );
+    store.delete_upto(key, last).await.unwrap();
+    assert_eq!(bodies(&*store, key, At::START).await, ["32"]);
+}
+
+async fn a_box_holds_512_kib(world: World) {
+    let cap = BoxCap {
+        messages: 100,
+        bytes: 512 * 1024,
+    };
+    let store = world
+        .open_with(Keep {
+            box_cap: Some(cap),
+            ..keep()
+        })
+        .await;
+    let key = fresh_pub();
+    for n in 0..32 {
+        stored(&*store, key, &[n; 16_384]).await;
+    }
+    assert_eq!(store.append(key, b"x".to_vec()).await, Ok(Appended::Full));
+}
+
+async fn without_caps_a_box_holds_what_comes(world: World) {
+    let store = world.open_with(without_caps()).await;
+    let key = fresh_pub();
+    for n in 0..40 {
+        stored(&*store, key, &[n; 16_384]).await;
+    }
+    assert_eq!(store.newer(key, At::START, 100).await.unwrap().len(), 40);
+}
+
+async fn messages_expire_to_the_second(world: World) {
+    let store = world.open().await;
+    let key = fresh_pub();
+    stored(&*store, key, b"hello").await;
+    world.clock.set(NOW + 3600 * SECOND - 1);
+    assert!(store.has_newer(key, At::START).await.unwrap());
+    assert_eq!(bodies(&*store, key, At::START).await, ["hello"]);
+    world.clock.set(NOW + 3600 * SECOND);
+    assert!(
+        !store.has_newer(key, At::START).await.unwrap(),
+        "no sweep was needed"
+    );
+    assert_eq!(bodies(&*store, key, At::START).await, [""; 0]);
+    // The clock was wrong: hidden, not destroyed.
+    world.clock.set(NOW + SECOND);
+    assert_eq!(bodies(&*store, key, At::START).await, ["hello"]);
+}
+
+async fn a_sweep_deletes_what_expired_and_nothing_else(world: World) {
+    let store = world.open().await;
+    let key = fresh_pub();
+    stored(&*store, key, b"old").await;
+    world.advance(HOUR / 2);
+    stored(&*store, key, b"young").await;
+    let none = store.sweep(100).await.unwrap();
+    assert_eq!((none.messages, none.boxes), (0, 0));
+    world.advance(HOUR / 2);
+    let swept = store.sweep(100).await.unwrap();
+    assert_eq!((swept.messages, swept.boxes), (1, 0));
+    // Set back, the clock would show an expired message again if it were still there.
+    world.clock.set(NOW + SECOND);
+    assert_eq!(bodies(&*store, key, At::START).await, ["young"]);
+}
+
+async fn sweeps_are_bounded(world: World) {
+    let store = world.open().await;
+    for n in 0..5u8 {
+        stored(&*store, fresh_pub(), &[n]).await;
+    }
+    world.advance(HOUR);
+    let mut swept = Vec::new();
+    for _ in 0..4 {
+        swept.push(store.sweep(2).await.unwrap().messages);
+    }
+    assert_eq!(swept, [2, 2, 1, 0]);
+}
+
+async fn two_sweepers_at_once_delete_each_message_once(world: World) {
+    let one = world.open_with(without_caps()).await;
+    let two = if world.kind == Kind::Postgres {
+        world.open_with(without_caps()).await
+    } else {
+        one.clone()
+    };
+    let key = fresh_pub();
+    for n in 0..200u8 {
+        stored(&*one, key, &[n]).await;
+    }
+    world.advance(HOUR);
+    stored(&*one, key, b"young").await;
+    let sweep = |store: Arc<dyn Store>| {
+        tokio::spawn(async move {
+            let mut total = 0;
+            for _ in 0..100 {
+                // Two that wait for each other are told apart by the database; the loser tries again.
+                total += store.sweep(7).await.map_or(0, |swept| swept.messages);
+            }
+            total
+        })
+    };
+    let (first, second) = (sweep(one.clone()), sweep(two));
+    assert_eq!(first.await.unwrap() + second.await.unwrap(), 200);
+    assert_eq!(bodies(&*one, key, At::START).await, ["young"]);
+}
+
+async fn unchecked_boxes_go_checked_ones_stay(world: World) {
+    let store = world.open().await;
+    let (unchecked, checked) = (fresh_pub(), fresh_pub());
+    stored(&*store, unchecked, b"x").await;
+    stored(&*store, checked, b"x").await;
+    // A check within a day of the last noted one is not noted: a box may go up to a day early, never late.
+    for _ in 0..28 {
+        world.advance(DAY);
+        store.has_newer(checked, At::START).await.unwrap();
+    }
+    // Mail that comes all the time does not keep a box that nobody checks.
+    world.advance(DAY);
+    stored(&*store, unchecked, b"y").await;
+    assert_eq!(store.sweep(100).await.unwrap().boxes, 0);
+    assert_eq!(bodies(&*store, unchecked, At::START).await, ["y"]);
+    world.advance(DAY - Duration::from_secs(1));
+    assert_eq!(store.sweep(100).await.unwrap().boxes, 0);
+    stored(&*store, unchecked, b"z").await;
+    world.advance(Duration::from_secs(1));
+    let swept = store.sweep(100).await.unwrap();
+    assert_eq!((swept.boxes, swept.messages), (1, 0));
+    assert_eq!(bodies(&*store, unchecked, At::START).await, [""; 0]);
+    world.advance(27 * DAY);
+    assert_eq!(store.sweep(100).await.unwrap().boxes, 0);
+    world.advance(DAY);
+    assert_eq!(store.sweep(100).await.unwrap().boxes, 1);
+}
+
+async fn a_check_makes_no_box(world: World) {
+    let store = world.open().await;
+    store.has_newer(fresh_pub(), At::START).await.unwrap();
+    world.advance(31 * DAY);
+    assert_eq!(store.sweep(100).await.unwrap().boxes, 0);
+}
+
+async fn a_clock_set_back_keeps_the_order_and_loses_nothing(world: World) {
+    let store = world.open().await;
+    let key = fresh_pub();
+    let before = stored(&*store, key, b"before").await;
+    world.clock.set(NOW - 3600 * SECOND);
+    let after = stored(&*store, key, b"after").await;
+    assert_eq!(after.as_i64(), before.as_i64() + 1);
+    assert_eq!(bodies(&*store, key, before).await, ["after"]);
+    assert_eq!(bodies(&*store, key, At::START).await, ["before", "after"]);
+    // Each lives its hour by the clock it was stored under.
+    world.clock.set(NOW - SECOND);
+    assert_eq!(bodies(&*store, key, At::START).await, ["before", "after"]);
+    world.clock.set(NOW);
+    assert_eq!(bodies(&*store, key, At::START).await, ["before"]);
+}
+
+async fn a_clock_that_ran_ahead_does_not_keep_mail_for_ever(world: World) {
+    let store = world.open().await;
+    let key = fresh_pub();
+    world.clock.set(NOW + 365 * 86_400 * SECOND);
+    stored(&*store, key, b"from next year").await;
+    world.clock.set(NOW);
+    assert_eq!(
+        bodies(&*store, key, At::START).await,
+        ["from next year"],
+        "it is mail all the same"
+    );
+    let swept = store.sweep(100).await.unwrap();
+    assert_eq!((swept.messages, swept.boxes), (0, 0));
+    world.advance(HOUR - Duration::from_secs(1));
+    assert_eq!(bodies(&*store, key, At::START).await, ["from next year"]);
+    world.advance(Duration::from_secs(1));
+    assert_eq!(
+        store.sweep(100).await.unwrap().messages,
+        1,
+        "an hour after the sweep that saw it"
+    );
+    // The box too: 30 days after the sweep that saw it, which noted it as checked then.
+    world.clock.set(NOW + 30 * 86_400 * SECOND);
+    assert_eq!(store.sweep(100).await.unwrap().boxes, 1);
+}
+
+async fn deleting_up_to_a_cursor_and_a_whole_box(world: World) {
+    let store = world.open().await;
+    let (key, other) = (fresh_pub(), fresh_pub());
+    let first = stored(&*store, key, b"first").await;
+    let second = stored(&*store, key, b"second").await;
+    stored(&*store, other, b"other").await;
+    store.delete_upto(key, first).await.unwrap();
+    assert_eq!(bodies(&*store, key, At::START).await, ["second"]);
+    store.delete_upto(key, At::MAX).await.unwrap();
+    assert_eq!(bodies(&*store, key, At::START).await, [""; 0]);
+    let third = stored(&*store, key, b"third").await;
+    assert!(third > second, "the box remembers its cursor");
+    store.delete_box(key).await.unwrap();
+    assert_eq!(bodies(&*store, key, At::START).await, [""; 0]);
+    world.advance(31 * DAY);
+    assert_eq!(store.sweep(100).await.unwrap().boxes, 1, "the other one");
+    store.delete_box(key).await.unwrap();
+    store.delete_upto(fresh_pub(), At::MAX).await.unwrap();
+}
+
+async fn what_was_stored_is_there_after_reopening(world: World) {
+    let store = world.open().await;
+    let key = fresh_pub();
+    let at = stored(&*store, key, b"hello").await;
+    store.close().await;
+    let store = world.open().await;
+    assert_eq!(bodies(&*store, key, At::START).await, ["hello"]);
+    assert_eq!(
+        store.append(key, b"hello".to_vec()).await,
+        Ok(Appended::Duplicate)
+    );
+    assert!(stored(&*store, key, b"again").await > at);
+}
+
+async fn every_instance_has_the_same_secret(world: World) {
+    let store = world.open().await;
+    assert_eq!(store.secret(vec![1; 48]).await.unwrap(), [1; 48]);
+    assert_eq!(store.secret(vec![2; 48]).await.unwrap(), [1; 48]);
+    store.close().await;
+    let store = world.open().await;
+    assert_eq!(store.secret(vec![3; 48]).await.unwrap(), [1; 48]);
+}
+
+async fn closing_finishes_what_was_accepted(world: World) {
+    let store = world.open_with(without_caps()).await;
+    let key = fresh_pub();
+    let sends = (0..100u8).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move { store.append(key, vec![n]).await })
+    });
+    let sends: Vec<_> = sends.collect();
+    store.close().await;
+    let mut acknowledged = BTreeSet::new();
+    for (n, send) in sends.into_iter().enumerate() {
+        if send.await.unwrap().is_ok() {
+            acknowledged.insert(vec![n as u8]);
+        }
+    }
+    assert!(store.append(key, b"late".to_vec()).await.is_err());
+    let store = world.open().await;
+    let found: BTreeSet<_> = store
+        .newer(key, At::START, 200)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|m| m.data)
+        .collect();
+    assert!(
+        acknowledged.is_subset(&found),
+        "{} acknowledged, {} found",
+        acknowledged.len(),
+        found.len()
+    );
+}
+
+async fn the_databases_own_clock_is_right(world: World) {
+    let store = world.open_in_real_time(keep()).await;
+    let before = SystemClock.now();
+    let now = store.now().await.unwrap();
+    let at = stored(&*store, fresh_pub(), b"hello").await.as_i64();
+    let after = SystemClock.now();
+    // SQLite's clock counts milliseconds.
+    assert!((before - 1000..=after).contains(&now), "{before} {now} {after}");
+    assert!((before - 1000..=after).contains(&at), "{before} {at} {after}");
+}
+
+async fn a_newer_schema_is_left_alone(world: World) {
+    world.open().await.close().await;
+    let url = &world.database.url;
+    let later = "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+                 values (9999, 'later', true, $1, 0)";
+    let count = "select count(*) from _sqlx_migrations";
+    let rows: i64 = match world.kind {
+        Kind::Sqlite => {
+            let mut database = sqlx::SqliteConnection::connect(url).await.unwrap();
+            sqlx::query(later)
+                .bind(vec![0u8])
+                .execute(&mut database)
+                .await
+                .unwrap();
+            database.close().await.unwrap();
+            assert_eq!(refusal(url).await, OpenError::NewerSchema(9999));
+            let mut database = sqlx::SqliteConnection::connect(url).await.unwrap();
+            sqlx::query_scalar(count).fetch_one(&mut database).await.unwrap()
+        }
+        Kind::Postgres => {
+            let mut database = sqlx::PgConnection::connect(url).await.unwrap();
+            sqlx::query(later)
+                .bind(vec![0u8])
+                .execute(&mut database)
+                .await
+                .unwrap();
+            assert_eq!(refusal(url).await, OpenError::NewerSchema(9999));
+            sqlx::query_scalar(count).fetch_one(&mut database).await.unwrap()
+        }
+    };
+    assert_eq!(rows, 2);
+}
+
+async fn refusal(url: &str) -> OpenError {
+    store::open(url, keep(), None).await.err().expect("it opened")
+}
+
+#[test]
+fn a_sqlite_file_has_one_owner() {
+    let world = World::new(Kind::Sqlite);
+    block_on(async {
+        let first = world.open().await;
+        assert!(matches!(refusal(&world.database.url).await, OpenError::Locked(_)));
+        first.close().await;
+        drop(first);
+        world.open().await.close().await;
+    });
+}
+
+#[test]
+fn files_that_are_not_ours_are_left_as_they_are() {
+    use std::fs;
+    let folder = tempfile::tempdir().unwrap();
+    let reason = |name: &str| {
+        let url = format!("sqlite://{}", folder.path().join(name).display());
+        match block_on(refusal(&url)) {
+            OpenError::File { reason, .. } => reason,
+            other => panic!("{other:?}"),
+        }
+    };
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
+
+    write("text", b"a text of more than sixteen bytes");
+    assert_eq!(
+        reason("text"),
+        "it is not a SQLite database; it was left as it is"
+    );
+    assert_eq!(read("text"), b"a text of more than sixteen bytes");
+
+    let other = folder.path().join("other.db");
+    block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(&other)
+            .create_if_missing(true);
+        let mut database = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+        database.execute("create table notes (text text)").await.unwrap();
+        database.close().await.unwrap();
+    });
+    let before = read("other.db");
+    assert_eq!(
+        reason("other.db"),
+        "it is the SQLite database of another program; it was left as it is"
+    );
+    assert_eq!(read("other.db"), before);
+
+    let mut damaged = b"SQLite format 3\0".to_vec();
+    damaged.extend([7; 5000]);
+    write("damaged.db", &damaged);
+    assert!(reason("damaged.db").ends_with("restore it from a backup, or move it away to start anew"));
+    assert_eq!(read("damaged.db"), damaged);
+
+    fs::create_dir(folder.path().join("folder")).unwrap();
+    assert_eq!(reason("folder"), "it is a folder: name a file in it");
+    assert_eq!(
+        reason("missing/relay.db"),
+        "its folder does not exist: create it first"
+    );
+}
+
+#[test]
+fn a_postgresql_that_does_not_sync_is_refused() {
+    let world = World::new(Kind::Postgres);
+    block_on(async {
+        let mut database = sqlx::PgConnection::connect(&world.database.url).await.unwrap();
+        let name = world.database.url.rsplit('/').next().unwrap();
+        let off = format!("alter database {name} set synchronous_commit = off");
+        database.execute(sqlx::AssertSqlSafe(off)).await.unwrap();
+        let OpenError::Postgres(reason) = refusal(&world.database.url).await else {
+            panic!()
+        };
+        assert_eq!(
+            reason,
+            "synchronous_commit is off there, so a message could be lost after it was acknowledged: \
+             set synchronous_commit = on"
+        );
+    });
+}
+
+#[test]
+fn what_is_no_database_is_said_so() {
+    let text = |url| block_on(refusal(url)).to_string();
+    assert!(text("mysql://me:secret@host/name").starts_with("\"mysql\" is not a database"));
+    assert!(text("relay.db").starts_with("\"relay.db\" is not a database"));
+    let unreachable = text("postgres://me:secret@127.0.0.1:1/name");
+    assert!(
+        unreachable.starts_with("cannot use PostgreSQL: 127.0.0.1:1: "),
+        "{unreachable}"
+    );
+    assert!(!unreachable.contains("secret"), "{unreachable}");
+}
