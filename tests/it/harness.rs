@@ -311,15 +311,16 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// `args` come after `serve --listen 127.0.0.1:0`.
+    /// `args` come after `serve`; it takes a free port, unless they say otherwise.
     pub fn start(args: &[&str]) -> Self {
         Self::start_with(args, |_| ())
     }
 
     pub fn start_with(args: &[&str], configure: impl FnOnce(&mut Command)) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_connectoid"));
-        command.args(["serve", "--listen", "127.0.0.1:0"]).args(args);
+        command.arg("serve").args(args);
         clean_environment(&mut command);
+        command.env("CONNECTOID_LISTEN", "127.0.0.1:0");
         configure(&mut command);
         let mut child = command
             .stdout(Stdio::piped())
@@ -480,4 +481,10 @@ pub fn peer(args: &[&str], stdin: &str) -> Output {
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
     child.wait_with_output().unwrap()
+}
+
+/// A key of the keys file as `peer` takes it.
+pub fn base64url_to_hex(text: &str) -> String {
+    let bytes = connectoid::protocol::base64url::decode(text).unwrap();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

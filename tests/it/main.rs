@@ -12,5 +12,8 @@
     reason = "a test says what it needs by failing, and waits in real time for real processes"
 )]
 
+mod deliver;
+mod documents;
 mod harness;
 mod store;
+mod vectors;
