@@ -23,6 +23,8 @@ pub(super) const EXAMPLE_PUB: &str = "A3cF4dUliud11gULRbSbiyThJ8-nj--k8m_lctINRi
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Answer {
+    #[command(flatten)]
+    home: Home,
     /// Whose link was checked
     #[arg(long = "for", value_name = "NAME", required_unless_present = "example")]
     name: Option<String>,
@@ -57,9 +59,9 @@ fn upto(text: &str) -> Result<Upto, String> {
 }
 
 impl Answer {
-    pub(super) fn run(self, home: &Home) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let checked: Checked = read_reply("check")?;
-        let (key, relays, ext) = self.whose(home)?;
+        let (key, relays, ext) = self.whose()?;
         if !checked.found && (self.delete.is_none() || checked.question.is_none()) {
             return Err(Failure::with(Failure::NOTHING, "nothing new"));
         }
@@ -90,10 +92,10 @@ impl Answer {
     }
 
     /// The box's key, the relays of its link (`None` for any), and what the link carries for them.
-    fn whose(&self, home: &Home) -> Result<(BoxKey, Option<Vec<RelayUrl>>, Option<Ext>), Failure> {
+    fn whose(&self) -> Result<(BoxKey, Option<Vec<RelayUrl>>, Option<Ext>), Failure> {
         match &self.name {
             Some(name) => {
-                let keys = home.keystore()?.load()?;
+                let keys = self.home.keystore()?.load()?;
                 let contact = known(&keys, name)?;
                 Ok((
                     contact.key.clone(),

@@ -14,6 +14,8 @@ use crate::{
 /// List the people links were made for
 #[derive(Args)]
 pub(super) struct Contacts {
+    #[command(flatten)]
+    home: Home,
     /// One line of JSON per contact
     #[arg(long)]
     json: bool,
@@ -49,8 +51,8 @@ impl<'a> Row<'a> {
 }
 
 impl Contacts {
-    pub(super) fn run(self, home: &Home) -> Result<(), Failure> {
-        let keystore = home.keystore()?;
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let keystore = self.home.keystore()?;
         let keys = keystore.load()?;
         if keys.contacts.is_empty() {
             say("no contacts yet: make a link with connectoid link --for NAME");

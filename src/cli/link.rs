@@ -20,6 +20,8 @@ use crate::{
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct Link {
+    #[command(flatten)]
+    home: Home,
     #[command(subcommand)]
     command: Option<LinkCommand>,
     #[command(flatten)]
@@ -45,8 +47,9 @@ enum LinkCommand {
 ///
 /// Make the key with: openssl ecparam -name secp384r1 -genkey -noout -out key.pem
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub(super) struct Import {
+    #[command(flatten)]
+    home: Home,
     /// The PEM file: PKCS#8 (BEGIN PRIVATE KEY) or SEC 1 (BEGIN EC PRIVATE KEY), not encrypted
     file: PathBuf,
     #[command(flatten)]
@@ -130,13 +133,13 @@ fn nickname(text: &str) -> Result<String, String> {
 }
 
 impl Link {
-    pub(super) fn run(self, home: &Home) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         match (self.command, self.form) {
             (Some(LinkCommand::Show { link, json }), _) => show(&link, json),
-            (None, Some(form)) if self.again => form.print_again(&home.keystore()?),
+            (None, Some(form)) if self.again => form.print_again(&self.home.keystore()?),
             (None, Some(form)) => {
                 let key = BoxKey::generate(&mut entropy()?);
-                form.make(&home.keystore()?, key)
+                form.make(&self.home.keystore()?, key)
             }
             (None, None) => Err(Failure::with(
                 2,
@@ -147,12 +150,12 @@ impl Link {
 }
 
 impl Import {
-    pub(super) fn run(self, home: &Home) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         let file = self.file.display();
         let pem = fs::read_to_string(&self.file).map_err(|error| Failure::new(format!("{file}: {error}")))?;
         let pem = zeroize::Zeroizing::new(pem);
         let key = BoxKey::from_pem(&pem).map_err(|error| Failure::new(format!("{file}: {error}")))?;
-        self.form.make(&home.keystore()?, key)
+        self.form.make(&self.home.keystore()?, key)
     }
 }
 

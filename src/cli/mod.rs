@@ -32,8 +32,6 @@ use crate::{
 #[derive(Parser)]
 #[command(name = "connectoid", version, after_help = EXIT_CODES)]
 struct Cli {
-    #[command(flatten)]
-    home: Home,
     #[command(subcommand)]
     command: Command,
 }
@@ -55,56 +53,47 @@ Exit codes:
 #[derive(Args)]
 struct Home {
     /// The file that keeps this user's keys [default: connectoid/keys.json in $XDG_DATA_HOME or ~/.local/share]
-    #[arg(long, global = true, env = "CONNECTOID_KEYS", value_name = "FILE")]
+    #[arg(long, env = "CONNECTOID_KEYS", value_name = "FILE")]
     keys: Option<PathBuf>,
 }
 
+// The commands say of themselves what they do, where they are.
 #[derive(Subcommand)]
 enum Command {
-    /// Run a relay
     Serve(serve::Serve),
-    /// Make a link for someone, or take one apart
     Link(link::Link),
     /// Bring a key of your own
     Key {
         #[command(subcommand)]
         command: KeyCommand,
     },
-    /// List the people links were made for
     Contacts(contacts::Contacts),
-    /// Send a note to whoever made a link
     Send(notes::Send),
-    /// Receive the notes sent to a link
     Receive(notes::Receive),
-    /// Turn a note into a `send` request, for curl
     Seal(notes::Seal),
-    /// Turn the reply to `check` into the `receive` request, for curl
     Answer(answer::Answer),
-    /// Open the messages in the reply to `receive`, from curl
     Open(notes::Open),
 }
 
 #[derive(Subcommand)]
 enum KeyCommand {
-    /// Make a link with a P-384 private key from a PEM file, as OpenSSL writes it
     Import(link::Import),
 }
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
-    let Cli { home, command } = Cli::parse();
-    let done = match command {
+    let done = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
-        Command::Link(link) => link.run(&home),
+        Command::Link(link) => link.run(),
         Command::Key {
             command: KeyCommand::Import(import),
-        } => import.run(&home),
-        Command::Contacts(contacts) => contacts.run(&home),
-        Command::Send(send) => send.run(&home),
-        Command::Receive(receive) => receive.run(&home),
-        Command::Seal(seal) => seal.run(&home),
-        Command::Answer(answer) => answer.run(&home),
-        Command::Open(open) => open.run(&home),
+        } => import.run(),
+        Command::Contacts(contacts) => contacts.run(),
+        Command::Send(send) => send.run(),
+        Command::Receive(receive) => receive.run(),
+        Command::Seal(seal) => seal.run(),
+        Command::Answer(answer) => answer.run(),
+        Command::Open(open) => open.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

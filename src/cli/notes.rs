@@ -67,6 +67,8 @@ pub(super) struct Seal {
 
 #[derive(Args)]
 struct Note {
+    #[command(flatten)]
+    home: Home,
     /// The link, or the bare connectoid in it
     link: String,
     /// The note's file, instead of standard input
@@ -80,6 +82,8 @@ struct Note {
 /// no more about its sender than that they had the link.
 #[derive(Args)]
 pub(super) struct Receive {
+    #[command(flatten)]
+    home: Home,
     /// Whose link
     name: String,
     /// One line of JSON per note: from, n, ts, relay, data (base64url) and text (if it is UTF-8)
@@ -96,6 +100,8 @@ pub(super) struct Receive {
 /// again; connectoid receive would notice.
 #[derive(Args)]
 pub(super) struct Open {
+    #[command(flatten)]
+    home: Home,
     /// Whose link
     #[arg(long = "for", value_name = "NAME")]
     name: String,
@@ -106,13 +112,14 @@ pub(super) struct Open {
 
 impl Note {
     /// Reads and seals the note: where to, and its bytes.
-    fn seal(&self, home: &Home) -> Result<(Connectoid, Vec<u8>), Failure> {
+    fn seal(&self) -> Result<(Connectoid, Vec<u8>), Failure> {
         let to = find_connectoid(&self.link).map_err(Failure::new)?.connectoid;
         let note = self.read()?;
         let mut rng = entropy()?;
         let fresh = SigningKey::generate(&mut rng);
         // The counter is stored before anything is sealed with it: after a crash it is never used again.
-        let (signer, n) = home
+        let (signer, n) = self
+            .home
             .keystore()?
             .update(|keys| Ok::<_, Failure>(keys.next_signature(to.key, fresh)))?;
         let sealed = seal_note(&mut rng, &to.key, to.secret.as_ref(), &signer, n, now_ms(), &note);
@@ -136,8 +143,8 @@ impl Note {
 }
 
 impl Seal {
-    pub(super) fn run(self, home: &Home) -> Result<(), Failure> {
-        let (to, data) = self.note.seal(home)?;
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let (to, data) = self.note.seal()?;
         print_json(&Request::Send {
             key: to.key,
             ext: to.ext,
@@ -147,13 +154,13 @@ impl Seal {
 }
 
 impl Send {
-    pub(super) fn run(self, home: &Home) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), Failure> {
         #[derive(Serialize)]
         struct Sent<'a> {
             stored: Vec<&'a RelayUrl>,
             failed: Vec<String>,
         }
-        let (to, data) = self.note.seal(home)?;
+        let (to, data) = self.note.seal()?;
         let request = Request::Send {
             key: to.key,
             ext: to.ext.clone(),
@@ -212,8 +219,8 @@ fn ask_patiently<T: serde::de::DeserializeOwned>(
 }
 
 impl Receive {
-    pub(super) fn run(self, home: &Home) -> Result<(), Failure> {
-        let keystore = home.keystore()?;
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let keystore = self.home.keystore()?;
         let keys = keystore.load()?;
         let contact = known(&keys, &self.name)?;
         if contact.has_expired(now_ms()) {
@@ -445,8 +452,8 @@ impl Taken {
 }
 
 impl Open {
-    pub(super) fn run(self, home: &Home) -> Result<(), Failure> {
-        let keys = home.keystore()?.load()?;
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let keys = self.home.keystore()?.load()?;
         let contact = known(&keys, &self.name)?;
         let messages = match read_reply::<Received>("receive")? {
             Received::One { data, .. } => vec![data],

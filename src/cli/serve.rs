@@ -21,10 +21,9 @@ use crate::{
 /// address; the rest goes to standard error. SIGTERM and SIGINT finish what was accepted and end with exit code 0.
 ///
 /// CONNECTOID_SECRETS may hold the secrets that answers are verified with, comma-separated, each 32 to 64 random bytes
-/// in base64url: the first signs, all verify. Without it the relay keeps one in its database. Make one with:
-/// openssl rand -base64 48 | tr '+/' '-_'
+/// in base64url: the first signs, all verify. Without it the relay keeps one in its database. This makes one: openssl rand
+/// -base64 48 | tr '+/' '-_'
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub(super) struct Serve {
     /// Where to listen, HOST:PORT; port 0 takes a free one. If only PORT is set in the environment: 0.0.0.0:$PORT
     #[arg(long, env = "CONNECTOID_LISTEN", value_name = "ADDR")]

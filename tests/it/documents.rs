@@ -100,7 +100,11 @@ fn readme_names_the_two_commands() {
 fn readme_lists_the_settings() {
     let readme = read("README.md");
     let person = Person::new();
-    let help = person.ok(&["serve", "--help"], "");
+    let help = person
+        .ok(&["serve", "--help"], "")
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
     let flags = |text: &str| -> BTreeSet<String> {
         text.split(|c: char| !(c.is_ascii_lowercase() || c == '-'))
             .filter(|word| word.len() > 3 && word.starts_with("--"))
