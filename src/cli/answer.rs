@@ -61,7 +61,7 @@ fn upto(text: &str) -> Result<Upto, String> {
 impl Answer {
     pub(super) fn run(self) -> Result<(), Failure> {
         let checked: Checked = read_reply("check")?;
-        let (key, relays, ext) = self.whose()?;
+        let Asked { key, relays, ext } = self.asked()?;
         if !checked.found && (self.delete.is_none() || checked.question.is_none()) {
             return Err(Failure::with(Failure::NOTHING, "nothing new"));
         }
@@ -91,25 +91,32 @@ impl Answer {
         })
     }
 
-    /// The box's key, the relays of its link (`None` for any), and what the link carries for them.
-    fn whose(&self) -> Result<(BoxKey, Option<Vec<RelayUrl>>, Option<Ext>), Failure> {
-        match &self.name {
-            Some(name) => {
-                let keys = self.home.keystore()?.load()?;
-                let contact = known(&keys, name)?;
-                Ok((
-                    contact.key.clone(),
-                    Some(contact.relays.clone()),
-                    contact.ext.clone(),
-                ))
-            }
-            None => Ok((
-                seal::derive_box_key(&[0xA1; 48]).map_err(Failure::new)?,
-                None,
-                None,
-            )),
-        }
+    fn asked(&self) -> Result<Asked, Failure> {
+        let Some(name) = &self.name else {
+            let key = seal::derive_box_key(&[0xA1; 48]).map_err(Failure::new)?;
+            return Ok(Asked {
+                key,
+                relays: None,
+                ext: None,
+            });
+        };
+        let keys = self.home.keystore()?.load()?;
+        let contact = known(&keys, name)?;
+        Ok(Asked {
+            key: contact.key.clone(),
+            relays: Some(contact.relays.clone()),
+            ext: contact.ext.clone(),
+        })
     }
+}
+
+/// Whose box was checked.
+struct Asked {
+    key: BoxKey,
+    /// The relays of the link; any, for the example.
+    relays: Option<Vec<RelayUrl>>,
+    /// What the link carries for the relays.
+    ext: Option<Ext>,
 }
 
 /// The relay that a question must be bound to: one of the link's, so that no relay can pass on another's question.
