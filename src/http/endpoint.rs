@@ -61,6 +61,6 @@ async fn read_body(request: &HttpRequest, mut payload: Payload) -> Result<Vec<u8
 }
 
 /// The URL this relay was called by. Only read by a relay that was given none of its own.
-fn called_as(request: &HttpRequest) -> Option<RelayUrl> {
+pub(super) fn called_as(request: &HttpRequest) -> Option<RelayUrl> {
     RelayUrl::from_host_header(request.headers().get(header::HOST)?.to_str().ok()?)
 }

@@ -1,9 +1,9 @@
 //! What a relay says of itself: help for curl, its limits, its health, its description.
 
-use actix_web::{HttpResponse, http::header::ContentType, web::Data};
+use actix_web::{HttpRequest, HttpResponse, http::header::ContentType, web::Data};
 use serde::Serialize;
 
-use super::{About, Shared, refuse};
+use super::{About, Shared, endpoint::called_as, refuse};
 use crate::{
     protocol::{RelayUrl, limits},
     store::Keep,
@@ -36,8 +36,8 @@ whoever holds the private key may receive. Messages live {message_ttl}, unchecke
 
 check replies with a sealed question; ANSWER is what the private key opens it to. The program does it:
 
-  connectoid link --relay {url} --for Bob        make a key and a link
-  ... check ... | connectoid answer --for Bob    the whole receive request
+  connectoid link --relay {url} --for Bob     makes a key and a link
+  curl … check … | connectoid answer --for Bob | curl {url}/ -d @-
 
 /info limits and time   /openapi.yaml everything   /health and /ready for monitors
 "#,

@@ -110,7 +110,7 @@ impl Refusal {
             }
             Self::Busy { .. } => "the relay cannot do this just now; send the same request again".into(),
             Self::NotFound => "requests go to POST /; see GET / for help".into(),
-            Self::MethodNotAllowed { .. } => "requests are POST / with a JSON object as body; see GET / for help".into(),
+            Self::MethodNotAllowed { .. } => "requests of the protocol are POST /; the Allow header says what this path takes".into(),
         };
         RefusalBody {
             ok: false,

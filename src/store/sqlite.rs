@@ -157,7 +157,17 @@ fn prepare_file(path: &Path) -> Result<(), OpenError> {
         .take(16)
         .read_to_end(&mut header)
         .map_err(|error| file_error(path, error))?;
-    if header.is_empty() || header == b"SQLite format 3\0" {
+    if header.is_empty() {
+        // A new file survives a power cut only once its folder is synced too.
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        return File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| file_error(path, error));
+    }
+    if header == b"SQLite format 3\0" {
         return Ok(());
     }
     Err(file_error(
