@@ -89,16 +89,10 @@ impl Server {
     /// # Errors
     /// [`StartError`], with what to do; nothing is left behind.
     pub async fn bind(config: Config, environment: Environment) -> Result<Self, StartError> {
-        let Environment {
-            clock,
-            store_clock,
-            mut rng,
-        } = environment;
+        let Environment { clock, store_clock, mut rng } = environment;
         // The address first: a second server on the same port must not touch the database.
         let listener = listen(&config.listen)?;
-        let address = listener
-            .local_addr()
-            .map_err(|error| listen_error(&config.listen, &error))?;
+        let address = listener.local_addr().map_err(|error| listen_error(&config.listen, &error))?;
 
         let store = store::open(&config.database, config.keep, store_clock).await?;
         let secrets = match config.secrets {
@@ -115,18 +109,11 @@ impl Server {
         );
         let shared = web::Data::new(Shared {
             relay: Arc::new(relay),
-            about: About {
-                urls: config.urls,
-                keep: config.keep,
-                answer_ttl: config.answer_ttl,
-            },
+            about: About { urls: config.urls, keep: config.keep, answer_ttl: config.answer_ttl },
             runtime: tokio::runtime::Handle::current(),
         });
         let http = HttpServer::new(move || {
-            App::new()
-                .app_data(shared.clone())
-                .wrap(http::headers())
-                .configure(http::routes)
+            App::new().app_data(shared.clone()).wrap(http::headers()).configure(http::routes)
         })
         .keep_alive(KEEP_ALIVE)
         .shutdown_timeout(SHUTDOWN_TIMEOUT.as_secs())
@@ -136,12 +123,7 @@ impl Server {
         .run();
         let sweeper = Sweeper::new(config.keep.message_ttl);
         let sweeping = tokio::spawn(sweep(store.clone(), sweeper, config.sweep_interval));
-        Ok(Self {
-            address,
-            http,
-            store,
-            sweeping,
-        })
+        Ok(Self { address, http, store, sweeping })
     }
 
     /// Where the server listens, with the port it got.
@@ -154,12 +136,7 @@ impl Server {
     /// # Errors
     /// If the server ends by itself.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        let Self {
-            http,
-            store,
-            sweeping,
-            ..
-        } = self;
+        let Self { http, store, sweeping, .. } = self;
         let handle: ServerHandle = http.handle();
         let stopping = tokio::spawn(async move {
             stop.await;
@@ -174,10 +151,8 @@ impl Server {
 }
 
 fn listen(address: &str) -> Result<std::net::TcpListener, StartError> {
-    let addresses: Vec<SocketAddr> = address
-        .to_socket_addrs()
-        .map_err(|error| listen_error(address, &error))?
-        .collect();
+    let addresses: Vec<SocketAddr> =
+        address.to_socket_addrs().map_err(|error| listen_error(address, &error))?.collect();
     let listener = std::net::TcpListener::bind(&*addresses);
     listener.map_err(|error| listen_error(address, &error))
 }
@@ -194,10 +169,7 @@ fn listen_error(listen: &str, error: &io::Error) -> StartError {
         io::ErrorKind::InvalidInput => "expected HOST:PORT, as 127.0.0.1:8080 or [::]:8080".to_owned(),
         _ => error.to_string(),
     };
-    StartError::Listen {
-        listen: listen.to_owned(),
-        reason,
-    }
+    StartError::Listen { listen: listen.to_owned(), reason }
 }
 
 /// The secret that every instance on this database shares; the first one makes it.

@@ -51,11 +51,7 @@ fn cursor(text: &str) -> Result<At, String> {
 }
 
 fn upto(text: &str) -> Result<Upto, String> {
-    if text == "all" {
-        Ok(Upto::All)
-    } else {
-        cursor(text).map(Upto::At)
-    }
+    if text == "all" { Ok(Upto::All) } else { cursor(text).map(Upto::At) }
 }
 
 impl Answer {
@@ -66,47 +62,26 @@ impl Answer {
             return Err(Failure::with(Failure::NOTHING, "nothing new"));
         }
         let misbehaves = |reason: &str| Failure::with(Failure::MISBEHAVES, reason);
-        let question = checked
-            .question
-            .ok_or_else(|| misbehaves("the relay's reply holds no question"))?;
+        let question = checked.question.ok_or_else(|| misbehaves("the relay's reply holds no question"))?;
         let relay = whose_question(checked.relay.as_deref(), relays.as_deref())?;
         let answer = open_question(&key, &relay, &question).map_err(|_| {
             misbehaves("the question was not asked by this relay about this box; nothing is answered")
         })?;
         let key = key.public();
         print_json(&match self.delete {
-            Some(upto) => Request::Delete {
-                key,
-                ext,
-                answer,
-                upto,
-            },
-            None => Request::Receive {
-                key,
-                ext,
-                answer,
-                at: self.at,
-                limit: self.limit,
-            },
+            Some(upto) => Request::Delete { key, ext, answer, upto },
+            None => Request::Receive { key, ext, answer, at: self.at, limit: self.limit },
         })
     }
 
     fn asked(&self) -> Result<Asked, Failure> {
         let Some(name) = &self.name else {
             let key = seal::derive_box_key(&[0xA1; 48]).map_err(Failure::new)?;
-            return Ok(Asked {
-                key,
-                relays: None,
-                ext: None,
-            });
+            return Ok(Asked { key, relays: None, ext: None });
         };
         let keys = self.home.keystore()?.load()?;
         let contact = known(&keys, name)?;
-        Ok(Asked {
-            key: contact.key.clone(),
-            relays: Some(contact.relays.clone()),
-            ext: contact.ext.clone(),
-        })
+        Ok(Asked { key: contact.key.clone(), relays: Some(contact.relays.clone()), ext: contact.ext.clone() })
     }
 }
 
@@ -123,44 +98,29 @@ struct Asked {
 fn whose_question(named: Option<&str>, relays: Option<&[RelayUrl]>) -> Result<RelayUrl, Failure> {
     let misbehaves = |reason: String| Failure::with(Failure::MISBEHAVES, reason);
     let named: Option<RelayUrl> = match named {
-        Some(name) => Some(
-            name.parse()
-                .map_err(|error| misbehaves(format!("the question's relay: {error}")))?,
-        ),
+        Some(name) => {
+            Some(name.parse().map_err(|error| misbehaves(format!("the question's relay: {error}")))?)
+        }
         None => None,
     };
     match (named, relays) {
         (Some(named), None) => Ok(named),
         (Some(named), Some(relays)) if relays.contains(&named) => Ok(named),
-        (Some(named), Some(_)) => Err(misbehaves(format!(
-            "the question is bound to {named}, which is no relay of this link"
-        ))),
+        (Some(named), Some(_)) => {
+            Err(misbehaves(format!("the question is bound to {named}, which is no relay of this link")))
+        }
         (None, Some([only])) => Ok(only.clone()),
-        (None, _) => Err(misbehaves(
-            "the reply does not name the relay its question is bound to".to_owned(),
-        )),
+        (None, _) => Err(misbehaves("the reply does not name the relay its question is bound to".to_owned())),
     }
 }
 
 /// Reads a relay's reply from standard input.
 pub(super) fn read_reply<T: serde::de::DeserializeOwned>(action: &str) -> Result<T, Failure> {
     let mut text = Vec::new();
-    io::stdin()
-        .take(MAX_REPLY_BYTES + 1)
-        .read_to_end(&mut text)
-        .map_err(Failure::new)?;
-    if let Ok(RefusalBody {
-        ok: false,
-        error,
-        detail,
-        ..
-    }) = serde_json::from_slice(&text)
-    {
+    io::stdin().take(MAX_REPLY_BYTES + 1).read_to_end(&mut text).map_err(Failure::new)?;
+    if let Ok(RefusalBody { ok: false, error, detail, .. }) = serde_json::from_slice(&text) {
         let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
-        return Err(Failure::with(
-            Failure::REFUSED,
-            format!("the relay refused: {error}{detail}"),
-        ));
+        return Err(Failure::with(Failure::REFUSED, format!("the relay refused: {error}{detail}")));
     }
     serde_json::from_slice(&text).map_err(|_| {
         Failure::new(format!(
@@ -175,9 +135,6 @@ mod tests {
 
     #[test]
     fn the_example_key_is_the_published_one() {
-        assert_eq!(
-            seal::derive_box_key(&[0xA1; 48]).unwrap().public().to_string(),
-            EXAMPLE_PUB
-        );
+        assert_eq!(seal::derive_box_key(&[0xA1; 48]).unwrap().public().to_string(), EXAMPLE_PUB);
     }
 }

@@ -69,12 +69,7 @@ impl Contacts {
                 (Some(date), true) => format!("expired {date}"),
             };
             let relays: Vec<&str> = row.relays.iter().map(RelayUrl::as_str).collect();
-            print_line(format!(
-                "{}\t{}\t{}\t{until}",
-                row.name,
-                row.public,
-                relays.join(" ")
-            ))?;
+            print_line(format!("{}\t{}\t{}\t{until}", row.name, row.public, relays.join(" ")))?;
         }
         Ok(())
     }

@@ -125,11 +125,7 @@ fn ext(text: &str) -> Result<Ext, String> {
 
 fn nickname(text: &str) -> Result<String, String> {
     let fits = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    if fits {
-        Ok(text.to_owned())
-    } else {
-        Err("expected 1 to 64 characters".to_owned())
-    }
+    if fits { Ok(text.to_owned()) } else { Err("expected 1 to 64 characters".to_owned()) }
 }
 
 impl Link {
@@ -141,10 +137,7 @@ impl Link {
                 let key = BoxKey::generate(&mut entropy()?);
                 form.make(&self.home.keystore()?, key)
             }
-            (None, None) => Err(Failure::with(
-                2,
-                "say who the link is for: connectoid link --for NAME",
-            )),
+            (None, None) => Err(Failure::with(2, "say who the link is for: connectoid link --for NAME")),
         }
     }
 }
@@ -162,10 +155,7 @@ impl Import {
 impl Form {
     fn make(self, keystore: &Keystore, key: BoxKey) -> Result<(), Failure> {
         if !(1..=limits::MAX_RELAYS).contains(&self.relay.len()) {
-            return Err(Failure::with(
-                2,
-                "a link names 1 to 4 relays: --relay URL, or CONNECTOID_RELAY",
-            ));
+            return Err(Failure::with(2, "a link names 1 to 4 relays: --relay URL, or CONNECTOID_RELAY"));
         }
         let now = now_ms();
         let mut contact = Contact::new(self.name.clone(), key, self.relay.clone(), now);
@@ -183,9 +173,7 @@ impl Form {
         let (name, replace, public) = (&self.name, self.replace, contact.key.public());
         keystore.update(|keys| {
             if keys.contacts.iter().any(|other| other.key.public() == public) {
-                return Err(Failure::new(
-                    "this key is kept already: a box belongs to one contact",
-                ));
+                return Err(Failure::new("this key is kept already: a box belongs to one contact"));
             }
             match keys.contacts.iter().position(|other| other.name == *name) {
                 Some(_) if !replace => {
@@ -227,10 +215,7 @@ impl Form {
         let code = QrCode::with_error_correction_level(link, qrcode::EcLevel::L)
             .map_err(|error| Failure::new(format!("the link does not fit a QR code: {error}")))?;
         if let Some(file) = &self.svg {
-            let svg = code
-                .render::<render::svg::Color<'_>>()
-                .min_dimensions(256, 256)
-                .build();
+            let svg = code.render::<render::svg::Color<'_>>().min_dimensions(256, 256).build();
             fs::write(file, svg).map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
         }
         // Drawn light on dark terminals' background: the modules are the spaces between.
@@ -254,11 +239,7 @@ impl Form {
                 #[serde(rename = "pub")]
                 public: PublicKey,
             }
-            return print_json(&Made {
-                name: &self.name,
-                link,
-                public,
-            });
+            return print_json(&Made { name: &self.name, link, public });
         }
         print_line(link)
     }

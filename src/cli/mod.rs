@@ -85,9 +85,7 @@ pub fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Link(link) => link.run(),
-        Command::Key {
-            command: KeyCommand::Import(import),
-        } => import.run(),
+        Command::Key { command: KeyCommand::Import(import) } => import.run(),
         Command::Contacts(contacts) => contacts.run(),
         Command::Send(send) => send.run(),
         Command::Receive(receive) => receive.run(),
@@ -123,10 +121,7 @@ impl Failure {
     }
 
     fn with(code: u8, message: impl ToString) -> Self {
-        Self {
-            code,
-            message: message.to_string(),
-        }
+        Self { code, message: message.to_string() }
     }
 }
 
@@ -152,11 +147,8 @@ impl Home {
         if let Some(path) = &self.keys {
             return Ok(Keystore::new(path.clone()));
         }
-        let absolute = |name: &str| {
-            std::env::var_os(name)
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute())
-        };
+        let absolute =
+            |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let data = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
         let data = data.ok_or_else(|| {
             Failure::new("there is no home folder to keep keys in: set HOME, or name a file with --keys")
@@ -168,16 +160,9 @@ impl Home {
 /// The contact with this nickname, or the error that says which there are.
 fn known<'a>(keys: &'a Keys, name: &str) -> Result<&'a Contact, Failure> {
     keys.contact(name).ok_or_else(|| {
-        let names: Vec<&str> = keys
-            .contacts
-            .iter()
-            .map(|contact| contact.name.as_str())
-            .collect();
-        let others = if names.is_empty() {
-            String::new()
-        } else {
-            format!(" (there is {})", names.join(", "))
-        };
+        let names: Vec<&str> = keys.contacts.iter().map(|contact| contact.name.as_str()).collect();
+        let others =
+            if names.is_empty() { String::new() } else { format!(" (there is {})", names.join(", ")) };
         Failure::with(
             Failure::NOTHING,
             format!("there is no contact {name:?}{others}: make a link with connectoid link --for {name}"),

@@ -118,10 +118,8 @@ impl Note {
         let mut rng = entropy()?;
         let fresh = SigningKey::generate(&mut rng);
         // The counter is stored before anything is sealed with it: after a crash it is never used again.
-        let (signer, n) = self
-            .home
-            .keystore()?
-            .update(|keys| Ok::<_, Failure>(keys.next_signature(to.key, fresh)))?;
+        let (signer, n) =
+            self.home.keystore()?.update(|keys| Ok::<_, Failure>(keys.next_signature(to.key, fresh)))?;
         let sealed = seal_note(&mut rng, &to.key, to.secret.as_ref(), &signer, n, now_ms(), &note);
         sealed.map(|sealed| (to, sealed)).map_err(|error| match error {
             NotSealed::TooLong(_) => Failure::with(2, error),
@@ -145,11 +143,7 @@ impl Note {
 impl Seal {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (to, data) = self.note.seal()?;
-        print_json(&Request::Send {
-            key: to.key,
-            ext: to.ext,
-            data,
-        })
+        print_json(&Request::Send { key: to.key, ext: to.ext, data })
     }
 }
 
@@ -161,11 +155,7 @@ impl Send {
             failed: Vec<String>,
         }
         let (to, data) = self.note.seal()?;
-        let request = Request::Send {
-            key: to.key,
-            ext: to.ext.clone(),
-            data,
-        };
+        let request = Request::Send { key: to.key, ext: to.ext.clone(), data };
         let transport = Transport::new();
         let (mut stored, mut failed) = (Vec::new(), Vec::new());
         for relay in &to.relays {
@@ -176,10 +166,7 @@ impl Send {
         }
         let why: Vec<String> = failed.iter().map(ToString::to_string).collect();
         if self.json {
-            print_json(&Sent {
-                stored: stored.clone(),
-                failed: why.clone(),
-            })?;
+            print_json(&Sent { stored: stored.clone(), failed: why.clone() })?;
         } else {
             why.iter().for_each(|error| say(&format!("connectoid: {error}")));
             stored.iter().for_each(|relay| say(&format!("stored at {relay}")));
@@ -282,20 +269,12 @@ fn take_all(
     relay: &RelayUrl,
 ) -> Result<Option<Taken>, Failure> {
     let misbehaves = |reason: &str| {
-        Failure::from(TransportError::Misbehaves {
-            relay: relay.clone(),
-            reason: reason.to_owned(),
-        })
+        Failure::from(TransportError::Misbehaves { relay: relay.clone(), reason: reason.to_owned() })
     };
     let key = contact.key.public();
     let ext = contact.ext.clone();
-    let check = Request::Check {
-        key,
-        ext: ext.clone(),
-        at: At::START,
-        ask: false,
-        relay: Some(relay.to_string()),
-    };
+    let check =
+        Request::Check { key, ext: ext.clone(), at: At::START, ask: false, relay: Some(relay.to_string()) };
     let checked: Checked = ask_patiently(transport, relay, &check)?;
     if !checked.found {
         return Ok(None);
@@ -303,28 +282,14 @@ fn take_all(
     if checked.relay.is_some_and(|named| named != relay.as_str()) {
         return Err(misbehaves("it asked a question that is bound to another relay"));
     }
-    let question = checked
-        .question
-        .ok_or_else(|| misbehaves("it found something and asked no question"))?;
+    let question = checked.question.ok_or_else(|| misbehaves("it found something and asked no question"))?;
     let answer = open_question(&contact.key, relay, &question)
         .map_err(|_| misbehaves("its question is none about this box; nothing was answered"))?;
-    let mut taken = Taken {
-        answer,
-        at: At::START,
-        complete: true,
-    };
+    let mut taken = Taken { answer, at: At::START, complete: true };
     for _ in 0..MOST_REPLIES {
-        let receive = Request::Receive {
-            key,
-            ext: ext.clone(),
-            answer,
-            at: taken.at,
-            limit: MAX_RECEIVE,
-        };
+        let receive = Request::Receive { key, ext: ext.clone(), answer, at: taken.at, limit: MAX_RECEIVE };
         let (at, messages, more) = match ask_patiently(transport, relay, &receive)? {
-            Received::Many {
-                at, messages, more, ..
-            } => (at, messages, more),
+            Received::Many { at, messages, more, .. } => (at, messages, more),
             Received::One { .. } => return Err(misbehaves("it did not reply with a list of messages")),
             Received::Nothing { .. } => break,
         };
@@ -376,10 +341,7 @@ fn take(
     }
     keystore.update(|keys| {
         let contact = keys.contact_mut(&contact.name).ok_or_else(|| {
-            Failure::with(
-                Failure::NOTHING,
-                "the contact was removed while its notes were received",
-            )
+            Failure::with(Failure::NOTHING, "the contact was removed while its notes were received")
         })?;
         for note in notes {
             match contact.take(note) {
@@ -401,23 +363,8 @@ fn hand_over(keystore: &Keystore, name: &str, json: bool) -> Result<usize, Failu
     let keys = keystore.load()?;
     let inbox = &known(&keys, name)?.inbox;
     for note in inbox {
-        let InboxNote {
-            relay,
-            ik,
-            n,
-            ts,
-            note,
-        } = note;
-        show(
-            &Shown {
-                from: *ik,
-                n: *n,
-                ts: *ts,
-                relay: Some(relay),
-                note,
-            },
-            json,
-        )?;
+        let InboxNote { relay, ik, n, ts, note } = note;
+        show(&Shown { from: *ik, n: *n, ts: *ts, relay: Some(relay), note }, json)?;
     }
     if !inbox.is_empty() {
         keystore.update(|keys| {
@@ -437,16 +384,9 @@ impl Taken {
             return;
         }
         let (key, ext) = (contact.key.public(), contact.ext.clone());
-        let delete = Request::Delete {
-            key,
-            ext,
-            answer: self.answer,
-            upto: Upto::At(self.at),
-        };
+        let delete = Request::Delete { key, ext, answer: self.answer, upto: Upto::At(self.at) };
         if let Err(error) = transport.ask::<serde_json::Value>(relay, &delete) {
-            say(&format!(
-                "connectoid: {error}; the messages expire there by themselves"
-            ));
+            say(&format!("connectoid: {error}; the messages expire there by themselves"));
         }
     }
 }
@@ -469,20 +409,11 @@ impl Open {
                 Ok(opened) => match opened.content {
                     Content::Note(note) => {
                         let (from, n, ts) = (opened.ik, opened.n, opened.ts);
-                        show(
-                            &Shown {
-                                from,
-                                n,
-                                ts,
-                                relay: None,
-                                note: &note,
-                            },
-                            self.json,
-                        )?;
+                        show(&Shown { from, n, ts, relay: None, note: &note }, self.json)?;
                     }
-                    Content::Other(typ) => say(&format!(
-                        "a message of type {typ:?}, which this program does not speak"
-                    )),
+                    Content::Other(typ) => {
+                        say(&format!("a message of type {typ:?}, which this program does not speak"))
+                    }
                 },
                 Err(junk) => {
                     bad += 1;
@@ -490,11 +421,7 @@ impl Open {
                 }
             }
         }
-        if bad == messages.len() {
-            Err(Failure::new("none of the messages could be opened"))
-        } else {
-            Ok(())
-        }
+        if bad == messages.len() { Err(Failure::new("none of the messages could be opened")) } else { Ok(()) }
     }
 }
 
@@ -519,10 +446,7 @@ fn show(shown: &Shown<'_>, json: bool) -> Result<(), Failure> {
             shown: &'a Shown<'a>,
             text: Option<&'a str>,
         }
-        return print_json(&WithText {
-            shown,
-            text: std::str::from_utf8(shown.note).ok(),
-        });
+        return print_json(&WithText { shown, text: std::str::from_utf8(shown.note).ok() });
     }
     if !io::stdout().is_terminal() {
         return print(shown.note);
@@ -530,17 +454,7 @@ fn show(shown: &Shown<'_>, json: bool) -> Result<(), Failure> {
     // Whoever has the link writes these bytes: on a terminal they must not move its cursor.
     let text: String = String::from_utf8_lossy(shown.note)
         .chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' && c != '\t' {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        })
+        .map(|c| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c })
         .collect();
-    print(if text.ends_with('\n') {
-        text
-    } else {
-        format!("{text}\n")
-    })
+    print(if text.ends_with('\n') { text } else { format!("{text}\n") })
 }

@@ -35,12 +35,7 @@ pub(super) struct Serve {
 
     /// A URL that clients reach this relay under, as https://connecto.id; repeat it, or separate them with commas, if
     /// there are several. Without one the relay believes the Host header: for use on one machine only
-    #[arg(
-        long,
-        env = "CONNECTOID_URL",
-        value_name = "PUBLIC_URL",
-        value_delimiter = ','
-    )]
+    #[arg(long, env = "CONNECTOID_URL", value_name = "PUBLIC_URL", value_delimiter = ',')]
     url: Vec<RelayUrl>,
 
     /// Rates, shares and box caps off, for tests and private networks; sizes stay
@@ -78,9 +73,7 @@ fn at_least_a_second(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(time) if (Duration::from_secs(1)..=LONGEST).contains(&time) => Ok(time),
         Ok(_) => Err("expected 1s to 100y".to_owned()),
-        Err(error) => Err(format!(
-            "{error}; expected a number and a unit, as 60s, 5m, 1h or 30d"
-        )),
+        Err(error) => Err(format!("{error}; expected a number and a unit, as 60s, 5m, 1h or 30d")),
     }
 }
 
@@ -94,25 +87,16 @@ impl Serve {
 
     fn log(&self) {
         // Other crates may log what they carry: of them only warnings are heard.
-        let filter = EnvFilter::new(format!(
-            "warn,actix_server=error,sqlx=error,connectoid={}",
-            self.log_level
-        ));
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr);
+        let filter =
+            EnvFilter::new(format!("warn,actix_server=error,sqlx=error,connectoid={}", self.log_level));
+        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         drop(subscriber.with_ansi(false).with_target(false).try_init());
     }
 
     fn config(self) -> Result<Config, Failure> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let secrets = variable("CONNECTOID_SECRETS")
-            .map(|list| Secrets::parse(&list))
-            .transpose();
-        let box_cap = BoxCap {
-            messages: limits::BOX_MESSAGES,
-            bytes: limits::BOX_BYTES,
-        };
+        let secrets = variable("CONNECTOID_SECRETS").map(|list| Secrets::parse(&list)).transpose();
+        let box_cap = BoxCap { messages: limits::BOX_MESSAGES, bytes: limits::BOX_BYTES };
         Ok(Config {
             listen: self
                 .listen
@@ -136,21 +120,14 @@ impl Serve {
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
-    let environment = Environment {
-        clock: std::sync::Arc::new(SystemClock),
-        store_clock: None,
-        rng: entropy()?,
-    };
+    let environment =
+        Environment { clock: std::sync::Arc::new(SystemClock), store_clock: None, rng: entropy()? };
     let (urls, database) = (config.urls.clone(), shown(&config.database));
     let stop = stop_signal()?;
     let server = Server::bind(config, environment).await?;
     let local = format!("http://{}", server.address());
     print_line(&local)?;
-    say(&banner(
-        urls.first().map_or(&local, |url| url.as_str()),
-        &local,
-        &database,
-    ));
+    say(&banner(urls.first().map_or(&local, |url| url.as_str()), &local, &database));
     if urls.is_empty() {
         tracing::warn!(
             "no --url: questions are bound to the Host header; set --url before others use this relay"
@@ -177,10 +154,7 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
 
 /// The database as it may be shown: without its password.
 fn shown(url: &str) -> String {
-    match url
-        .split_once("://")
-        .filter(|(scheme, _)| scheme.starts_with("postgres"))
-    {
+    match url.split_once("://").filter(|(scheme, _)| scheme.starts_with("postgres")) {
         Some((scheme, rest)) => {
             let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
             format!("{scheme}://{}", host.split('?').next().unwrap_or(host))
@@ -244,10 +218,7 @@ mod tests {
 
     #[test]
     fn passwords_are_not_shown() {
-        assert_eq!(
-            shown("postgres://me:secret@db.example/name?x=y"),
-            "postgres://db.example/name"
-        );
+        assert_eq!(shown("postgres://me:secret@db.example/name?x=y"), "postgres://db.example/name");
         assert_eq!(shown("sqlite://connectoid.db"), "sqlite://connectoid.db");
     }
 

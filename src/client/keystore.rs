@@ -170,10 +170,7 @@ impl Keystore {
         };
         let Version { version } = serde_json::from_slice(&text).map_err(broken)?;
         if version > VERSION {
-            return Err(KeystoreError::Newer {
-                path: self.path.clone(),
-                found: version,
-            });
+            return Err(KeystoreError::Newer { path: self.path.clone(), found: version });
         }
         serde_json::from_slice(&text).map_err(broken)
     }
@@ -210,12 +207,7 @@ impl Keystore {
                 DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
             }
             let path = self.path.with_added_extension(extension);
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(path)?;
+            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
             file.lock()?;
             Ok(file)
         };
@@ -226,12 +218,8 @@ impl Keystore {
     fn store(&self, keys: &Keys) -> io::Result<()> {
         let text = Zeroizing::new(serde_json::to_vec_pretty(keys)?);
         let beside = self.path.with_added_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         // Left over from a crash it may have other permissions.
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
         file.write_all(&text)?;
@@ -242,10 +230,7 @@ impl Keystore {
     }
 
     fn error(&self, error: &io::Error) -> KeystoreError {
-        KeystoreError::File {
-            path: self.path.clone(),
-            reason: error.to_string(),
-        }
+        KeystoreError::File { path: self.path.clone(), reason: error.to_string() }
     }
 }
 
@@ -317,10 +302,7 @@ impl Contact {
             Some(index) => index,
             None if self.seen.len() >= SIGNERS => return Err(NotTaken::TooManySigners),
             None => {
-                self.seen.push(Seen {
-                    ik: note.ik,
-                    n: BTreeSet::new(),
-                });
+                self.seen.push(Seen { ik: note.ik, n: BTreeSet::new() });
                 self.seen.len() - 1
             }
         };
@@ -388,13 +370,7 @@ mod tests {
     }
 
     fn note(ik: PublicKey, n: u64) -> InboxNote {
-        InboxNote {
-            relay: "https://connecto.id".parse().unwrap(),
-            ik,
-            n,
-            ts: 5,
-            note: b"x".to_vec(),
-        }
+        InboxNote { relay: "https://connecto.id".parse().unwrap(), ik, n, ts: 5, note: b"x".to_vec() }
     }
 
     #[test]
@@ -426,24 +402,15 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(1);
         let result = keystore.update(|keys| {
             keys.contacts.push(contact(&mut rng, "Bob"));
-            Err::<(), _>(KeystoreError::Newer {
-                path: "x".into(),
-                found: 9,
-            })
+            Err::<(), _>(KeystoreError::Newer { path: "x".into(), found: 9 })
         });
         assert!(result.is_err());
         assert!(!keystore.path().exists());
         fs::write(keystore.path(), "{\"version\":2,\"contacts\":{}}").unwrap();
-        assert!(matches!(
-            keystore.load(),
-            Err(KeystoreError::Newer { found: 2, .. })
-        ));
+        assert!(matches!(keystore.load(), Err(KeystoreError::Newer { found: 2, .. })));
         fs::write(keystore.path(), "{\"version\":1,\"conta").unwrap();
         assert!(matches!(keystore.load(), Err(KeystoreError::File { .. })));
-        assert_eq!(
-            fs::read_to_string(keystore.path()).unwrap(),
-            "{\"version\":1,\"conta"
-        );
+        assert_eq!(fs::read_to_string(keystore.path()).unwrap(), "{\"version\":1,\"conta");
     }
 
     #[test]
@@ -494,12 +461,7 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(1);
         let mut bob = contact(&mut rng, "Bob");
         let some = SigningKey::generate(&mut rng).public();
-        bob.seen = (0..SIGNERS)
-            .map(|_| Seen {
-                ik: some,
-                n: BTreeSet::new(),
-            })
-            .collect();
+        bob.seen = (0..SIGNERS).map(|_| Seen { ik: some, n: BTreeSet::new() }).collect();
         let ik = SigningKey::generate(&mut rng).public();
         assert_eq!(bob.take(note(ik, 1)), Err(NotTaken::TooManySigners));
     }
@@ -508,10 +470,7 @@ mod tests {
     fn counters_go_up_per_box() {
         let mut rng = StdRng::seed_from_u64(1);
         let mut keys = Keys::default();
-        let (one, two) = (
-            BoxKey::generate(&mut rng).public(),
-            BoxKey::generate(&mut rng).public(),
-        );
+        let (one, two) = (BoxKey::generate(&mut rng).public(), BoxKey::generate(&mut rng).public());
         let (first, n) = keys.next_signature(one, SigningKey::generate(&mut rng));
         assert_eq!(n, 1);
         let (again, n) = keys.next_signature(one, SigningKey::generate(&mut rng));

@@ -48,10 +48,7 @@ pub enum TransportError {
 }
 
 fn detail(body: &RefusalBody) -> String {
-    body.detail
-        .as_ref()
-        .map(|detail| format!(" ({detail})"))
-        .unwrap_or_default()
+    body.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default()
 }
 
 impl Default for Transport {
@@ -78,17 +75,11 @@ impl Transport {
     /// # Errors
     /// [`TransportError`]; trying again is safe after every one of them.
     pub fn ask<T: DeserializeOwned>(&self, relay: &RelayUrl, request: &Request) -> Result<T, TransportError> {
-        let misbehaves = |reason: &str| TransportError::Misbehaves {
-            relay: relay.clone(),
-            reason: reason.to_owned(),
-        };
+        let misbehaves =
+            |reason: &str| TransportError::Misbehaves { relay: relay.clone(), reason: reason.to_owned() };
         let body = serde_json::to_vec(request).map_err(|_| misbehaves("the request cannot be written"))?;
         // text/plain is what browsers send without a preflight; all clients look alike.
-        let sent = self
-            .agent
-            .post(relay.as_str())
-            .content_type("text/plain")
-            .send(&body);
+        let sent = self.agent.post(relay.as_str()).content_type("text/plain").send(&body);
         let mut response = sent.map_err(|error| TransportError::Unreachable {
             relay: relay.clone(),
             reason: error.to_string(),
@@ -96,31 +87,21 @@ impl Transport {
         let status = response.status();
         let reply = read(&mut response).map_err(|error| match error {
             ureq::Error::BodyExceedsLimit(_) => misbehaves("its reply is larger than 1 MiB"),
-            other => TransportError::Unreachable {
-                relay: relay.clone(),
-                reason: other.to_string(),
-            },
+            other => TransportError::Unreachable { relay: relay.clone(), reason: other.to_string() },
         })?;
         if status.is_success() {
             return serde_json::from_slice(&reply)
                 .map_err(|_| misbehaves("its reply is not one of the protocol's"));
         }
         match serde_json::from_slice(&reply) {
-            Ok(body) => Err(TransportError::Refused {
-                relay: relay.clone(),
-                body,
-            }),
-            Err(_) => Err(misbehaves(&format!(
-                "it answered with status {status}: is this the URL of a relay?"
-            ))),
+            Ok(body) => Err(TransportError::Refused { relay: relay.clone(), body }),
+            Err(_) => {
+                Err(misbehaves(&format!("it answered with status {status}: is this the URL of a relay?")))
+            }
         }
     }
 }
 
 fn read(response: &mut Response<Body>) -> Result<Vec<u8>, ureq::Error> {
-    response
-        .body_mut()
-        .with_config()
-        .limit(MAX_REPLY_BYTES)
-        .read_to_vec()
+    response.body_mut().with_config().limit(MAX_REPLY_BYTES).read_to_vec()
 }

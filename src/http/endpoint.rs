@@ -25,27 +25,18 @@ async fn answer(request: &HttpRequest, payload: Payload, shared: &Data<Shared>) 
     let relay = shared.relay.clone();
     let parsed = relay.parse(&body)?;
     let action = parsed.action();
-    let work = shared
-        .runtime
-        .spawn(async move { relay.answer(parsed, called).await });
+    let work = shared.runtime.spawn(async move { relay.answer(parsed, called).await });
     let answer = work.await.unwrap_or(Err(Refusal::Busy { retry_after: 1 }));
     // Which action and what came of it; never a box, a body, an answer, an ext or an address.
-    tracing::debug!(
-        action,
-        result = answer.as_ref().map_or_else(Refusal::error, |_| "ok")
-    );
+    tracing::debug!(action, result = answer.as_ref().map_or_else(Refusal::error, |_| "ok"));
     answer
 }
 
 /// The whole body, as long as it is not too big.
 async fn read_body(request: &HttpRequest, mut payload: Payload) -> Result<Vec<u8>, Refusal> {
-    let too_big = || Refusal::TooBig {
-        detail: "a request is at most 32768 bytes".into(),
-    };
-    let announced = request
-        .headers()
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let too_big = || Refusal::TooBig { detail: "a request is at most 32768 bytes".into() };
+    let announced =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > MAX_REQUEST_BYTES as u64) {
         return Err(too_big());
     }

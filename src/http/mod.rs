@@ -40,11 +40,8 @@ pub(crate) struct About {
 
 /// Every path of the relay.
 pub(crate) fn routes(config: &mut ServiceConfig) {
-    let page = |path: &str| {
-        web::resource(path.to_owned())
-            .route(options())
-            .default_service(web::to(only_get))
-    };
+    let page =
+        |path: &str| web::resource(path.to_owned()).route(options()).default_service(web::to(only_get));
     config
         .service(
             web::resource("/")
@@ -89,11 +86,7 @@ async fn preflight() -> HttpResponse {
 }
 
 async fn elsewhere(request: HttpRequest) -> HttpResponse {
-    if request.method() == Method::OPTIONS {
-        preflight().await
-    } else {
-        refuse(&Refusal::NotFound)
-    }
+    if request.method() == Method::OPTIONS { preflight().await } else { refuse(&Refusal::NotFound) }
 }
 
 async fn only_get() -> HttpResponse {

@@ -13,17 +13,14 @@ use crate::{
 const OPENAPI: &str = include_str!("../../openapi.yaml");
 
 /// `GET /`
-pub(super) async fn help(shared: Data<Shared>) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type(ContentType::plaintext())
-        .body(help_text(&shared.about))
+pub(super) async fn help(request: HttpRequest, shared: Data<Shared>) -> HttpResponse {
+    let url = shared.about.urls.first().cloned().or_else(|| called_as(&request));
+    let url = url.as_ref().map_or("http://THIS-RELAY", RelayUrl::as_str);
+    HttpResponse::Ok().content_type(ContentType::plaintext()).body(help_text(url, &shared.about))
 }
 
-fn help_text(about: &About) -> String {
-    let url = about.urls.first().map_or("http://THIS-RELAY", RelayUrl::as_str);
-    let Keep {
-        message_ttl, box_ttl, ..
-    } = about.keep;
+fn help_text(url: &str, about: &About) -> String {
+    let Keep { message_ttl, box_ttl, .. } = about.keep;
     format!(
         r#"connectoid {version}: a mailbox relay. Send a link; two apps connect.
 
@@ -88,11 +85,7 @@ struct Limits {
 
 /// `GET /info`
 pub(super) async fn info(shared: Data<Shared>) -> HttpResponse {
-    let About {
-        urls,
-        keep,
-        answer_ttl,
-    } = &shared.about;
+    let About { urls, keep, answer_ttl } = &shared.about;
     HttpResponse::Ok().json(Info {
         ok: true,
         name: "connectoid",
@@ -117,9 +110,7 @@ pub(super) async fn info(shared: Data<Shared>) -> HttpResponse {
 
 /// `GET /health`: the process answers. Touches no database.
 pub(super) async fn health() -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type(ContentType::json())
-        .body(r#"{"ok":true}"#)
+    HttpResponse::Ok().content_type(ContentType::json()).body(r#"{"ok":true}"#)
 }
 
 /// `GET /ready`: the database answers too.
@@ -146,16 +137,7 @@ mod tests {
         let words: Vec<String> = [0, 1, 90, 60, 3600, 5400, 86_400, 2_592_000].map(in_words).into();
         assert_eq!(
             words,
-            [
-                "0 seconds",
-                "1 second",
-                "90 seconds",
-                "1 minute",
-                "1 hour",
-                "90 minutes",
-                "1 day",
-                "30 days"
-            ]
+            ["0 seconds", "1 second", "90 seconds", "1 minute", "1 hour", "90 minutes", "1 day", "30 days"]
         );
     }
 }

@@ -70,11 +70,7 @@ fn from_calendar(digits: &str) -> Option<i64> {
     }
     // Days since 1970-01-01, counting years from March so that the leap day comes last
     // (H. Hinnant, "chrono-compatible low-level date algorithms", days_from_civil).
-    let (y, m) = if month <= 2 {
-        (year - 1, month + 9)
-    } else {
-        (year, month - 3)
-    };
+    let (y, m) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
     let day_of_year = (153 * m + 2) / 5 + day - 1;
     let days = 365 * y + y / 4 - y / 100 + y / 400 + day_of_year - 719_468;
     Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + micros)

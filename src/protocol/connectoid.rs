@@ -84,11 +84,7 @@ impl TryFrom<String> for Ext {
     fn try_from(text: String) -> Result<Self, NotAConnectoid> {
         let fits =
             !text.is_empty() && text.len() <= limits::MAX_EXT_CHARS && base64url::decode(&text).is_ok();
-        if fits {
-            Ok(Self(text))
-        } else {
-            Err(NotAConnectoid::Ext)
-        }
+        if fits { Ok(Self(text)) } else { Err(NotAConnectoid::Ext) }
     }
 }
 
@@ -159,20 +155,14 @@ impl FromStr for Connectoid {
         Ok(Self {
             key: key.parse()?,
             relays: parse_relays(relays)?,
-            ext: if ext.is_empty() {
-                None
-            } else {
-                Some(Ext::try_from(ext.to_owned())?)
-            },
+            ext: if ext.is_empty() { None } else { Some(Ext::try_from(ext.to_owned())?) },
             secret: secret.map(LinkSecret::from_part).transpose()?,
         })
     }
 }
 
 fn parse_relays(part: &str) -> Result<Vec<RelayUrl>, NotAConnectoid> {
-    let text = base64url::decode(part)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok());
+    let text = base64url::decode(part).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     let text = text.ok_or(NotAConnectoid::Relays)?;
     let urls: Vec<&str> = text.split(' ').filter(|url| !url.is_empty()).collect();
     if !(1..=limits::MAX_RELAYS).contains(&urls.len()) {
@@ -234,19 +224,13 @@ mod tests {
             ["https://one.example", "https://two.example/relay"]
         );
         assert_eq!(with(""), Err(NotAConnectoid::RelayCount(0)));
-        assert_eq!(
-            with(&"https://a.example ".repeat(5)),
-            Err(NotAConnectoid::RelayCount(5))
-        );
+        assert_eq!(with(&"https://a.example ".repeat(5)), Err(NotAConnectoid::RelayCount(5)));
         assert!(matches!(
             with("http://example.com"),
             Err(NotAConnectoid::Relay(NotARelayUrl::Unencrypted(_)))
         ));
         assert_eq!(with("https://a.example").unwrap().relays.len(), 1);
-        assert_eq!(
-            parse(&format!("{KEY}.{}", base64url::encode([0xFF]))),
-            Err(NotAConnectoid::Relays)
-        );
+        assert_eq!(parse(&format!("{KEY}.{}", base64url::encode([0xFF]))), Err(NotAConnectoid::Relays));
     }
 
     #[test]
@@ -254,29 +238,14 @@ mod tests {
         let url = "aHR0cHM6Ly9jb25uZWN0by5pZA";
         assert_eq!(parse(""), Err(NotAConnectoid::Parts(1)));
         assert_eq!(parse(&format!("{KEY}.{url}.")), Err(NotAConnectoid::EmptyEnd));
-        assert_eq!(
-            parse(&format!("{KEY}.{url}..{SECRET}.")),
-            Err(NotAConnectoid::Parts(5))
-        );
-        assert_eq!(
-            parse(&format!("{KEY}.{url}..{}", &SECRET[..40])),
-            Err(NotAConnectoid::Secret)
-        );
+        assert_eq!(parse(&format!("{KEY}.{url}..{SECRET}.")), Err(NotAConnectoid::Parts(5)));
+        assert_eq!(parse(&format!("{KEY}.{url}..{}", &SECRET[..40])), Err(NotAConnectoid::Secret));
         assert_eq!(parse(&format!("{KEY}.{url}..")), Err(NotAConnectoid::Secret));
         let newer = base64url::encode([[2u8; 1].as_slice(), &[7; 32]].concat());
-        assert_eq!(
-            parse(&format!("{KEY}.{url}..{newer}")),
-            Err(NotAConnectoid::SecretVersion(2))
-        );
-        assert_eq!(
-            parse(&format!("{}.{url}", &KEY[..60])),
-            Err(NotAConnectoid::Key(NotAKey))
-        );
+        assert_eq!(parse(&format!("{KEY}.{url}..{newer}")), Err(NotAConnectoid::SecretVersion(2)));
+        assert_eq!(parse(&format!("{}.{url}", &KEY[..60])), Err(NotAConnectoid::Key(NotAKey)));
         assert_eq!(parse(&format!("{KEY}.{url}.a+b")), Err(NotAConnectoid::Ext));
-        assert_eq!(
-            parse(&format!("{KEY}.{url}.{}", "A".repeat(1025))),
-            Err(NotAConnectoid::Ext)
-        );
+        assert_eq!(parse(&format!("{KEY}.{url}.{}", "A".repeat(1025))), Err(NotAConnectoid::Ext));
     }
 
     #[test]

@@ -49,10 +49,7 @@ pub fn find_connectoid(text: &str) -> Result<FoundLink, NotALink> {
     let text = text.trim();
     if !text.contains("://") {
         let value = text.strip_prefix(NAME).unwrap_or(text);
-        return Ok(FoundLink {
-            connectoid: value.parse()?,
-            place: None,
-        });
+        return Ok(FoundLink { connectoid: value.parse()?, place: None });
     }
     let (before, fragment) = text.split_once('#').unwrap_or((text, ""));
     let query = before.split_once('?').map_or("", |(_, query)| query);
@@ -61,10 +58,7 @@ pub fn find_connectoid(text: &str) -> Result<FoundLink, NotALink> {
         (None, Some(value)) => (value, Place::Query),
         (None, None) => return Err(NotALink::NoConnectoid),
     };
-    Ok(FoundLink {
-        connectoid: value.parse()?,
-        place: Some(place),
-    })
+    Ok(FoundLink { connectoid: value.parse()?, place: Some(place) })
 }
 
 /// The value of `connectoid=` in a query or fragment, up to the next `&`.
@@ -144,12 +138,7 @@ mod tests {
                 Place::Fragment,
                 format!("https://a.example/#/l?id=1&connectoid={FULL}"),
             ),
-            (
-                "https://a.example/",
-                &short,
-                Place::Query,
-                format!("https://a.example/?connectoid={SHORT}"),
-            ),
+            ("https://a.example/", &short, Place::Query, format!("https://a.example/?connectoid={SHORT}")),
             (
                 "https://a.example/?y=1#top",
                 &short,
@@ -161,24 +150,12 @@ mod tests {
             assert_eq!(made, link);
             assert_eq!(
                 find_connectoid(&made),
-                Ok(FoundLink {
-                    connectoid: connectoid.clone(),
-                    place: Some(place)
-                })
+                Ok(FoundLink { connectoid: connectoid.clone(), place: Some(place) })
             );
         }
-        assert_eq!(
-            make_link("https://a.example/", &full, Place::Query),
-            Err(NotALink::SecretInQuery)
-        );
-        assert!(matches!(
-            make_link("app.example.com", &short, Place::Query),
-            Err(NotALink::App(_))
-        ));
-        assert!(matches!(
-            make_link("mailto:a@example.com", &short, Place::Query),
-            Err(NotALink::App(_))
-        ));
+        assert_eq!(make_link("https://a.example/", &full, Place::Query), Err(NotALink::SecretInQuery));
+        assert!(matches!(make_link("app.example.com", &short, Place::Query), Err(NotALink::App(_))));
+        assert!(matches!(make_link("mailto:a@example.com", &short, Place::Query), Err(NotALink::App(_))));
     }
 
     #[test]
@@ -187,40 +164,18 @@ mod tests {
         for (text, place) in [
             (FULL.to_owned(), None),
             (format!(" connectoid={FULL}\n"), None),
-            (
-                format!("https://a.example/?connectoid={SHORT}#connectoid={FULL}"),
-                Some(Place::Fragment),
-            ),
-            (
-                format!("https://a.example/?connectoid={FULL}"),
-                Some(Place::Query),
-            ),
-            (
-                format!("https://a.example/#/route/connectoid={FULL}&x=1"),
-                Some(Place::Fragment),
-            ),
-            (
-                format!("https://a.example/#!connectoid={FULL}"),
-                Some(Place::Fragment),
-            ),
+            (format!("https://a.example/?connectoid={SHORT}#connectoid={FULL}"), Some(Place::Fragment)),
+            (format!("https://a.example/?connectoid={FULL}"), Some(Place::Query)),
+            (format!("https://a.example/#/route/connectoid={FULL}&x=1"), Some(Place::Fragment)),
+            (format!("https://a.example/#!connectoid={FULL}"), Some(Place::Fragment)),
         ] {
-            assert_eq!(
-                find_connectoid(&text),
-                Ok(FoundLink {
-                    connectoid: full.clone(),
-                    place
-                }),
-                "{text}"
-            );
+            assert_eq!(find_connectoid(&text), Ok(FoundLink { connectoid: full.clone(), place }), "{text}");
         }
         assert_eq!(find_connectoid("https://a.example/"), Err(NotALink::NoConnectoid));
         assert_eq!(
             find_connectoid(&format!("https://a.example/?myconnectoid={FULL}")),
             Err(NotALink::NoConnectoid)
         );
-        assert!(matches!(
-            find_connectoid("hello"),
-            Err(NotALink::Connectoid(NotAConnectoid::Parts(1)))
-        ));
+        assert!(matches!(find_connectoid("hello"), Err(NotALink::Connectoid(NotAConnectoid::Parts(1)))));
     }
 }

@@ -39,11 +39,7 @@ impl PublicKey {
             return Err(NotAKey);
         }
         let point = p384::PublicKey::from_sec1_bytes(&bytes).map_err(|_| NotAKey)?;
-        if point.to_sec1_point(true).as_bytes() == bytes {
-            Ok(Self(bytes))
-        } else {
-            Err(NotAKey)
-        }
+        if point.to_sec1_point(true).as_bytes() == bytes { Ok(Self(bytes)) } else { Err(NotAKey) }
     }
 
     /// The 49 bytes: what formulas call `pub`.
@@ -54,11 +50,7 @@ impl PublicKey {
     /// The same point uncompressed (97 bytes, first 04), as HPKE's P-384 takes it (RFC 9180, section 7.1.1).
     pub(crate) fn uncompressed(&self) -> Result<[u8; 97], NotAKey> {
         let point = p384::PublicKey::from_sec1_bytes(&self.0).map_err(|_| NotAKey)?;
-        point
-            .to_sec1_point(false)
-            .as_bytes()
-            .try_into()
-            .map_err(|_| NotAKey)
+        point.to_sec1_point(false).as_bytes().try_into().map_err(|_| NotAKey)
     }
 
     /// The same key for ECDSA.
@@ -145,10 +137,7 @@ impl KnownKeys {
     }
 
     fn remember(&self, bytes: [u8; PublicKey::BYTES]) {
-        Self::insert(
-            &mut self.generations.lock().unwrap_or_else(PoisonError::into_inner),
-            bytes,
-        );
+        Self::insert(&mut self.generations.lock().unwrap_or_else(PoisonError::into_inner), bytes);
     }
 
     fn insert([young, old]: &mut [HashSet<[u8; PublicKey::BYTES]>; 2], bytes: [u8; PublicKey::BYTES]) {
@@ -177,9 +166,8 @@ mod tests {
             bytes[index] = byte;
             base64url::encode(bytes)
         };
-        let not_on_the_curve = (0..=255u8)
-            .map(|last| with(48, last))
-            .find(|text| text.parse::<PublicKey>().is_err());
+        let not_on_the_curve =
+            (0..=255u8).map(|last| with(48, last)).find(|text| text.parse::<PublicKey>().is_err());
         let mut field_prime_plus = [0xFF; 49];
         field_prime_plus[0] = 2;
         for wrong in [
@@ -212,10 +200,7 @@ mod tests {
             bytes[..4].copy_from_slice(&filler.to_be_bytes());
             known.remember(bytes);
             if filler % 1000 == 0 {
-                assert!(
-                    known.knows(key.as_bytes()),
-                    "asked for every 1000 keys, forgotten at {filler}"
-                );
+                assert!(known.knows(key.as_bytes()), "asked for every 1000 keys, forgotten at {filler}");
             }
         }
         let size: usize = known.generations.lock().unwrap().iter().map(HashSet::len).sum();

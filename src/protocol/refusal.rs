@@ -60,9 +60,7 @@ pub struct RefusalBody {
 impl Refusal {
     /// A `Bad request` that says what is wrong.
     pub fn bad(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::BadRequest {
-            detail: detail.into(),
-        }
+        Self::BadRequest { detail: detail.into() }
     }
 
     /// The HTTP status.

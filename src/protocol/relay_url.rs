@@ -52,11 +52,7 @@ fn canonical(url: &Url) -> Option<RelayUrl> {
     url.set_fragment(None);
     let href = url.as_str();
     // A space separates the relays of a link; WHATWG percent-encodes it in paths and refuses it in hosts.
-    let bare = if url.path() == "/" {
-        href.trim_end_matches('/')
-    } else {
-        href
-    };
+    let bare = if url.path() == "/" { href.trim_end_matches('/') } else { href };
     Some(RelayUrl(bare.to_owned()))
 }
 
@@ -114,10 +110,7 @@ mod tests {
             ("https://connecto.id", "https://connecto.id"),
             ("https://connecto.id/", "https://connecto.id"),
             ("HTTPS://Connecto.ID:443/", "https://connecto.id"),
-            (
-                "https://user:pw@example.com/relay?x=1#y",
-                "https://example.com/relay",
-            ),
+            ("https://user:pw@example.com/relay?x=1#y", "https://example.com/relay"),
             ("https://example.com/relay/", "https://example.com/relay/"),
             ("https://example.com:8443/a b", "https://example.com:8443/a%20b"),
             ("https://bücher.example", "https://xn--bcher-kva.example"),
@@ -129,61 +122,30 @@ mod tests {
         ] {
             let url: RelayUrl = given.parse().unwrap();
             assert_eq!(url.as_str(), expected);
-            assert_eq!(
-                url.as_str().parse(),
-                Ok(url.clone()),
-                "canonical form is a fixed point"
-            );
+            assert_eq!(url.as_str().parse(), Ok(url.clone()), "canonical form is a fixed point");
         }
     }
 
     #[test]
     fn refused() {
-        assert!(matches!(
-            "http://example.com".parse::<RelayUrl>(),
-            Err(NotARelayUrl::Unencrypted(_))
-        ));
-        assert!(matches!(
-            "http://192.168.1.5:8080".parse::<RelayUrl>(),
-            Err(NotARelayUrl::Unencrypted(_))
-        ));
+        assert!(matches!("http://example.com".parse::<RelayUrl>(), Err(NotARelayUrl::Unencrypted(_))));
+        assert!(matches!("http://192.168.1.5:8080".parse::<RelayUrl>(), Err(NotARelayUrl::Unencrypted(_))));
         assert!(matches!(
             "http://localhost.example.com".parse::<RelayUrl>(),
             Err(NotARelayUrl::Unencrypted(_))
         ));
-        assert!(matches!(
-            "ftp://127.0.0.1".parse::<RelayUrl>(),
-            Err(NotARelayUrl::Scheme(_))
-        ));
-        assert!(matches!(
-            "connecto.id".parse::<RelayUrl>(),
-            Err(NotARelayUrl::Malformed(_))
-        ));
-        assert!(matches!(
-            "https://".parse::<RelayUrl>(),
-            Err(NotARelayUrl::Malformed(_))
-        ));
+        assert!(matches!("ftp://127.0.0.1".parse::<RelayUrl>(), Err(NotARelayUrl::Scheme(_))));
+        assert!(matches!("connecto.id".parse::<RelayUrl>(), Err(NotARelayUrl::Malformed(_))));
+        assert!(matches!("https://".parse::<RelayUrl>(), Err(NotARelayUrl::Malformed(_))));
     }
 
     #[test]
     fn from_a_host_header() {
         let from = |host: &str| RelayUrl::from_host_header(host).map(|url| url.to_string());
         assert_eq!(from("localhost:8080").as_deref(), Some("http://localhost:8080"));
-        assert_eq!(
-            from("192.168.1.5:8080").as_deref(),
-            Some("http://192.168.1.5:8080")
-        );
+        assert_eq!(from("192.168.1.5:8080").as_deref(), Some("http://192.168.1.5:8080"));
         assert_eq!(from("Relay.LAN").as_deref(), Some("http://relay.lan"));
-        for wrong in [
-            "",
-            "a/b",
-            "user@host",
-            "host?x",
-            "host#y",
-            "ho st",
-            "host:notaport",
-            "\\evil",
-        ] {
+        for wrong in ["", "a/b", "user@host", "host?x", "host#y", "ho st", "host:notaport", "\\evil"] {
             assert_eq!(from(wrong), None, "{wrong:?}");
         }
     }

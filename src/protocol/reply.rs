@@ -93,60 +93,29 @@ mod tests {
     fn as_a_stranger_sees_them() {
         let text = |reply: &Reply| serde_json::to_string(reply).unwrap();
         assert_eq!(text(&Reply::DONE), r#"{"ok":true}"#);
-        let nothing = Checked {
-            ok: true,
-            found: false,
-            question: None,
-            relay: None,
-        };
+        let nothing = Checked { ok: true, found: false, question: None, relay: None };
         assert_eq!(text(&Reply::Checked(nothing)), r#"{"ok":true,"found":false}"#);
-        let one = Received::One {
-            ok: true,
-            at: At::from(7),
-            data: b"hello".to_vec(),
-        };
-        assert_eq!(
-            text(&Reply::Received(one)),
-            r#"{"ok":true,"at":7,"data":"aGVsbG8"}"#
-        );
+        let one = Received::One { ok: true, at: At::from(7), data: b"hello".to_vec() };
+        assert_eq!(text(&Reply::Received(one)), r#"{"ok":true,"at":7,"data":"aGVsbG8"}"#);
         let many = Received::Many {
             ok: true,
             at: At::from(7),
-            messages: vec![Message {
-                at: At::from(7),
-                data: b"hello".to_vec(),
-            }],
+            messages: vec![Message { at: At::from(7), data: b"hello".to_vec() }],
             more: false,
         };
         assert_eq!(
             text(&Reply::Received(many)),
             r#"{"ok":true,"at":7,"messages":[{"at":7,"data":"aGVsbG8"}],"more":false}"#
         );
-        let nothing = Received::Nothing {
-            ok: true,
-            found: false,
-            at: At::START,
-        };
-        assert_eq!(
-            text(&Reply::Received(nothing)),
-            r#"{"ok":true,"found":false,"at":0}"#
-        );
+        let nothing = Received::Nothing { ok: true, found: false, at: At::START };
+        assert_eq!(text(&Reply::Received(nothing)), r#"{"ok":true,"found":false,"at":0}"#);
     }
 
     #[test]
     fn read_back_by_a_client() {
         let read = |text: &str| serde_json::from_str::<Received>(text).unwrap();
-        assert!(matches!(
-            read(r#"{"ok":true,"at":7,"data":"aGVsbG8"}"#),
-            Received::One { .. }
-        ));
-        assert!(matches!(
-            read(r#"{"ok":true,"found":false,"at":0}"#),
-            Received::Nothing { .. }
-        ));
-        assert!(matches!(
-            read(r#"{"ok":true,"at":7,"messages":[],"more":true}"#),
-            Received::Many { .. }
-        ));
+        assert!(matches!(read(r#"{"ok":true,"at":7,"data":"aGVsbG8"}"#), Received::One { .. }));
+        assert!(matches!(read(r#"{"ok":true,"found":false,"at":0}"#), Received::Nothing { .. }));
+        assert!(matches!(read(r#"{"ok":true,"at":7,"messages":[],"more":true}"#), Received::Many { .. }));
     }
 }

@@ -101,28 +101,18 @@ impl Request {
         if !matches!(&*action, "send" | "check" | "receive" | "delete") {
             return Err(Refusal::bad("\"action\" must be send, check, receive or delete"));
         }
-        let key = fields
-            .key
-            .ok_or_else(|| Refusal::bad("\"pub\" is missing: the public key of a box"))?;
+        let key = fields.key.ok_or_else(|| Refusal::bad("\"pub\" is missing: the public key of a box"))?;
         let key = known.parse(&key).map_err(|_| Refusal::BadKey)?;
         let ext = match fields.ext.as_deref() {
             None | Some("") => None,
             Some(ext) => Some(Ext::try_from(ext.to_owned()).map_err(|e| Refusal::bad(e.to_string()))?),
         };
         let answer = || match &fields.answer {
-            None => Err(Refusal::bad(
-                "\"answer\" is missing: check, and open the question",
-            )),
-            Some(text) => base64url::decode_exactly(text)
-                .map(Answer)
-                .map_err(|_| Refusal::WrongAnswer),
+            None => Err(Refusal::bad("\"answer\" is missing: check, and open the question")),
+            Some(text) => base64url::decode_exactly(text).map(Answer).map_err(|_| Refusal::WrongAnswer),
         };
         match &*action {
-            "send" => Ok(Self::Send {
-                key,
-                ext,
-                data: read_data(fields.data.as_deref())?,
-            }),
+            "send" => Ok(Self::Send { key, ext, data: read_data(fields.data.as_deref())? }),
             "check" => Ok(Self::Check {
                 key,
                 ext,
@@ -135,30 +125,17 @@ impl Request {
                     limit @ 1..=32 => limit,
                     _ => return Err(Refusal::bad("\"limit\" must be 1 to 32")),
                 };
-                Ok(Self::Receive {
-                    key,
-                    ext,
-                    answer: answer()?,
-                    at: fields.at.unwrap_or_default(),
-                    limit,
-                })
+                Ok(Self::Receive { key, ext, answer: answer()?, at: fields.at.unwrap_or_default(), limit })
             }
             _ => {
                 let upto = match (fields.at, fields.all.unwrap_or_default()) {
                     (Some(at), false) => Upto::At(at),
                     (None, true) => Upto::All,
                     _ => {
-                        return Err(Refusal::bad(
-                            "delete takes exactly one of \"at\" and \"all\":true",
-                        ));
+                        return Err(Refusal::bad("delete takes exactly one of \"at\" and \"all\":true"));
                     }
                 };
-                Ok(Self::Delete {
-                    key,
-                    ext,
-                    answer: answer()?,
-                    upto,
-                })
+                Ok(Self::Delete { key, ext, answer: answer()?, upto })
             }
         }
     }
@@ -180,9 +157,7 @@ fn read_data(text: Option<&str>) -> Result<Vec<u8>, Refusal> {
     match data.len() {
         0 => Err(Refusal::bad("\"data\" is empty")),
         1..=limits::MAX_DATA_BYTES => Ok(data),
-        _ => Err(Refusal::TooBig {
-            detail: "a message is at most 16384 bytes before base64url".into(),
-        }),
+        _ => Err(Refusal::TooBig { detail: "a message is at most 16384 bytes before base64url".into() }),
     }
 }
 
@@ -265,10 +240,7 @@ impl<'de> Visitor<'de> for FieldsSeed {
 
 fn read_at<E: de::Error>(raw: &RawValue) -> Result<At, E> {
     let text = raw.get();
-    let digits = text
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-        .unwrap_or(text);
+    let digits = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
     At::from_digits(digits).ok_or_else(|| E::custom("\"at\" must be an integer: Unix time in microseconds"))
 }
 
@@ -316,9 +288,7 @@ impl Serialize for Request {
                     map.serialize_entry("relay", relay)?;
                 }
             }
-            Self::Receive {
-                answer, at, limit, ..
-            } => {
+            Self::Receive { answer, at, limit, .. } => {
                 map.serialize_entry("answer", &base64url::encode(answer.0))?;
                 map.serialize_entry("at", at)?;
                 map.serialize_entry("limit", limit)?;
@@ -358,11 +328,7 @@ mod tests {
         let ext = Some(Ext::from_data(b"apikey").unwrap());
         let answer = Answer([9; 56]);
         for request in [
-            Request::Send {
-                key,
-                ext: None,
-                data: b"hello".to_vec(),
-            },
+            Request::Send { key, ext: None, data: b"hello".to_vec() },
             Request::Check {
                 key,
                 ext: ext.clone(),
@@ -370,32 +336,10 @@ mod tests {
                 ask: true,
                 relay: Some("http://[::1]".into()),
             },
-            Request::Check {
-                key,
-                ext: None,
-                at: At::START,
-                ask: false,
-                relay: None,
-            },
-            Request::Receive {
-                key,
-                ext: None,
-                answer,
-                at: At::MAX,
-                limit: 32,
-            },
-            Request::Delete {
-                key,
-                ext: None,
-                answer,
-                upto: Upto::At(At::from(7)),
-            },
-            Request::Delete {
-                key,
-                ext,
-                answer,
-                upto: Upto::All,
-            },
+            Request::Check { key, ext: None, at: At::START, ask: false, relay: None },
+            Request::Receive { key, ext: None, answer, at: At::MAX, limit: 32 },
+            Request::Delete { key, ext: None, answer, upto: Upto::At(At::from(7)) },
+            Request::Delete { key, ext, answer, upto: Upto::All },
         ] {
             let text = serde_json::to_string(&request).unwrap();
             assert_eq!(parse(&text), Ok(request), "{text}");
@@ -405,30 +349,11 @@ mod tests {
     #[test]
     fn the_least_a_request_says() {
         let check = parse(&format!(r#"{{"action":"check","pub":"{KEY}"}}"#)).unwrap();
-        assert!(matches!(
-            check,
-            Request::Check {
-                at: At::START,
-                ask: false,
-                relay: None,
-                ext: None,
-                ..
-            }
-        ));
+        assert!(matches!(check, Request::Check { at: At::START, ask: false, relay: None, ext: None, .. }));
         let answer = "A".repeat(75);
-        let receive = parse(&format!(
-            r#"{{"action":"receive","pub":"{KEY}","ext":"","answer":"{answer}"}}"#
-        ))
-        .unwrap();
-        assert!(matches!(
-            receive,
-            Request::Receive {
-                at: At::START,
-                limit: 1,
-                ext: None,
-                ..
-            }
-        ));
+        let receive =
+            parse(&format!(r#"{{"action":"receive","pub":"{KEY}","ext":"","answer":"{answer}"}}"#)).unwrap();
+        assert!(matches!(receive, Request::Receive { at: At::START, limit: 1, ext: None, .. }));
     }
 
     #[test]
@@ -446,17 +371,7 @@ mod tests {
                 "{body}"
             );
         }
-        for at in [
-            "1.5",
-            "1.0",
-            "1e3",
-            "null",
-            "\"\"",
-            "\"x\"",
-            "[]",
-            "true",
-            "\"\\u0037\"",
-        ] {
+        for at in ["1.5", "1.0", "1e3", "null", "\"\"", "\"x\"", "[]", "true", "\"\\u0037\""] {
             let body = format!(r#"{{"action":"check","pub":"{KEY}","at":{at}}}"#);
             assert!(matches!(parse(&body), Err(Refusal::BadRequest { .. })), "{body}");
         }
@@ -466,12 +381,8 @@ mod tests {
     fn unknown_fields_are_ignored_but_not_twice() {
         let body = format!(r#"{{"x":{{"y":[1,2]}},"action":"check","pub":"{KEY}","z":"\ud800"}}"#);
         assert!(parse(&body).is_ok());
-        for twice in [
-            r#""at":1,"at":1"#,
-            r#""x":1,"x":2"#,
-            r#""ext":null,"ext":null"#,
-            r#""x":1,"\u0078":2"#,
-        ] {
+        for twice in [r#""at":1,"at":1"#, r#""x":1,"x":2"#, r#""ext":null,"ext":null"#, r#""x":1,"\u0078":2"#]
+        {
             let body = format!(r#"{{"action":"check","pub":"{KEY}",{twice}}}"#);
             assert!(detail(&body).contains("twice"), "{body}");
         }
@@ -493,10 +404,7 @@ mod tests {
         ] {
             assert!(matches!(parse(body), Err(Refusal::BadRequest { .. })), "{body:?}");
         }
-        assert!(matches!(
-            Request::parse(b"\xFF", &KnownKeys::default()),
-            Err(Refusal::BadRequest { .. })
-        ));
+        assert!(matches!(Request::parse(b"\xFF", &KnownKeys::default()), Err(Refusal::BadRequest { .. })));
         assert!(detail("{}").starts_with("\"action\" is missing"));
         assert!(detail(r#"{"action":"chekc"}"#).starts_with("\"action\" must be"));
         assert!(detail(r#"{"action":"check"}"#).starts_with("\"pub\" is missing"));
@@ -504,10 +412,7 @@ mod tests {
         assert!(detail(r#"{"action":"check","pub":7}"#).contains("expected a string"));
         let receive = |rest: &str| parse(&format!(r#"{{"action":"receive","pub":"{KEY}",{rest}}}"#));
         assert_eq!(receive(r#""answer":"x""#), Err(Refusal::WrongAnswer));
-        assert!(matches!(
-            receive(r#""answer":null"#),
-            Err(Refusal::BadRequest { .. })
-        ));
+        assert!(matches!(receive(r#""answer":null"#), Err(Refusal::BadRequest { .. })));
         assert!(matches!(receive(r#""limit":1"#), Err(Refusal::BadRequest { .. })));
         for limit in ["0", "33", "-1", "1.5", "4294967297"] {
             let answer = "A".repeat(75);
@@ -519,10 +424,7 @@ mod tests {
     #[test]
     fn data_of_1_to_16384_bytes() {
         let send = |data: &[u8]| {
-            parse(&format!(
-                r#"{{"action":"send","pub":"{KEY}","data":"{}"}}"#,
-                base64url::encode(data)
-            ))
+            parse(&format!(r#"{{"action":"send","pub":"{KEY}","data":"{}"}}"#, base64url::encode(data)))
         };
         assert!(matches!(send(&[]), Err(Refusal::BadRequest { .. })));
         assert!(send(&[1]).is_ok());
@@ -533,34 +435,13 @@ mod tests {
     #[test]
     fn exactly_one_of_at_and_all() {
         let delete = |rest: &str| {
-            parse(&format!(
-                r#"{{"action":"delete","pub":"{KEY}","answer":"{}"{rest}}}"#,
-                "A".repeat(75)
-            ))
+            parse(&format!(r#"{{"action":"delete","pub":"{KEY}","answer":"{}"{rest}}}"#, "A".repeat(75)))
         };
-        assert!(matches!(
-            delete(r#","at":5"#),
-            Ok(Request::Delete {
-                upto: Upto::At(_),
-                ..
-            })
-        ));
-        assert!(matches!(
-            delete(r#","all":true"#),
-            Ok(Request::Delete { upto: Upto::All, .. })
-        ));
-        assert!(matches!(
-            delete(r#","at":5,"all":false"#),
-            Ok(Request::Delete {
-                upto: Upto::At(_),
-                ..
-            })
-        ));
+        assert!(matches!(delete(r#","at":5"#), Ok(Request::Delete { upto: Upto::At(_), .. })));
+        assert!(matches!(delete(r#","all":true"#), Ok(Request::Delete { upto: Upto::All, .. })));
+        assert!(matches!(delete(r#","at":5,"all":false"#), Ok(Request::Delete { upto: Upto::At(_), .. })));
         for wrong in ["", r#","at":5,"all":true"#, r#","all":false"#] {
-            assert!(
-                matches!(delete(wrong), Err(Refusal::BadRequest { .. })),
-                "{wrong}"
-            );
+            assert!(matches!(delete(wrong), Err(Refusal::BadRequest { .. })), "{wrong}");
         }
     }
 }

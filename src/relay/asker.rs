@@ -78,13 +78,7 @@ impl Asker {
             question
         });
         let question = sealing.await.ok().and_then(Result::ok).ok_or_else(busy)?;
-        self.remember(
-            name,
-            Asked {
-                at: now,
-                question: question.clone(),
-            },
-        );
+        self.remember(name, Asked { at: now, question: question.clone() });
         Ok(question)
     }
 
@@ -92,9 +86,7 @@ impl Asker {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let asked = asked.iter().find_map(|generation| generation.get(name))?;
         // A clock that was set back makes a question from the future: not asked again either.
-        (0..=self.ask_again)
-            .contains(&(now - asked.at))
-            .then(|| asked.question.clone())
+        (0..=self.ask_again).contains(&(now - asked.at)).then(|| asked.question.clone())
     }
 
     fn remember(&self, name: (PublicKey, RelayUrl), question: Asked) {
@@ -124,11 +116,7 @@ mod tests {
         assert_ne!(asker.question(key, &other, 1015).await.unwrap(), first);
         let second = asker.question(key, &relay, 1016).await.unwrap();
         assert_ne!(second, first);
-        assert_ne!(
-            asker.question(key, &relay, 999).await.unwrap(),
-            second,
-            "the clock was set back"
-        );
+        assert_ne!(asker.question(key, &relay, 999).await.unwrap(), second, "the clock was set back");
     }
 
     #[tokio::test]
@@ -148,14 +136,8 @@ mod tests {
         let key = BoxKey::generate(&mut rng).public();
         let relay: RelayUrl = "https://connecto.id".parse().unwrap();
         let asker = Asker::new(rng, Secrets::one(&[7; 32]).unwrap(), Duration::from_secs(60));
-        let all = asker
-            .waiting
-            .clone()
-            .try_acquire_many_owned(asker.waiting.available_permits() as u32);
-        assert_eq!(
-            asker.question(key, &relay, 1000).await,
-            Err(Refusal::Busy { retry_after: 1 })
-        );
+        let all = asker.waiting.clone().try_acquire_many_owned(asker.waiting.available_permits() as u32);
+        assert_eq!(asker.question(key, &relay, 1000).await, Err(Refusal::Busy { retry_after: 1 }));
         drop(all);
         assert!(asker.question(key, &relay, 1000).await.is_ok());
     }

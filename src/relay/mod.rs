@@ -49,15 +49,7 @@ impl Relay {
         answer_ttl: Duration,
     ) -> Self {
         let asker = Asker::new(rng, secrets.clone(), answer_ttl);
-        Self {
-            store,
-            clock,
-            urls,
-            secrets,
-            answer_ttl,
-            asker,
-            known: KnownKeys::default(),
-        }
+        Self { store, clock, urls, secrets, answer_ttl, asker, known: KnownKeys::default() }
     }
 
     /// Reads a request's body.
@@ -73,36 +65,17 @@ impl Relay {
     /// # Errors
     /// A [`Refusal`] of the closed list.
     pub async fn answer(&self, request: Request, called: Option<RelayUrl>) -> Result<Reply, Refusal> {
-        let urls = if self.urls.is_empty() {
-            called.as_slice()
-        } else {
-            &self.urls
-        };
+        let urls = if self.urls.is_empty() { called.as_slice() } else { &self.urls };
         match request {
             Request::Send { key, ext: _, data } => self.send(key, data).await,
-            Request::Check {
-                key,
-                ext: _,
-                at,
-                ask,
-                relay,
-            } => self.check(key, at, ask, relay.as_deref(), urls).await,
-            Request::Receive {
-                key,
-                ext: _,
-                answer,
-                at,
-                limit,
-            } => {
+            Request::Check { key, ext: _, at, ask, relay } => {
+                self.check(key, at, ask, relay.as_deref(), urls).await
+            }
+            Request::Receive { key, ext: _, answer, at, limit } => {
                 self.prove(&key, &answer, urls)?;
                 self.receive(key, at, limit).await
             }
-            Request::Delete {
-                key,
-                ext: _,
-                answer,
-                upto,
-            } => {
+            Request::Delete { key, ext: _, answer, upto } => {
                 self.prove(&key, &answer, urls)?;
                 self.delete(key, upto).await
             }
@@ -129,12 +102,7 @@ impl Relay {
     ) -> Result<Reply, Refusal> {
         let found = self.store.has_newer(key, at).await.map_err(busy)?;
         if !found && !ask {
-            return Ok(Reply::Checked(Checked {
-                ok: true,
-                found,
-                question: None,
-                relay: None,
-            }));
+            return Ok(Reply::Checked(Checked { ok: true, found, question: None, relay: None }));
         }
         let ours = asked_as.and_then(|name| urls.iter().find(|url| url.as_str() == name));
         let relay = ours.or(urls.first()).ok_or_else(|| {
@@ -163,21 +131,12 @@ impl Relay {
         let more = messages.len() > limit as usize;
         messages.truncate(limit as usize);
         Ok(Reply::Received(match messages.last().map(|last| last.at) {
-            None => Received::Nothing {
-                ok: true,
-                found: false,
-                at,
-            },
+            None => Received::Nothing { ok: true, found: false, at },
             Some(at) if limit == 1 => {
                 let data = messages.pop().map(|message| message.data).unwrap_or_default();
                 Received::One { ok: true, at, data }
             }
-            Some(at) => Received::Many {
-                ok: true,
-                at,
-                messages,
-                more,
-            },
+            Some(at) => Received::Many { ok: true, at, messages, more },
         }))
     }
 
@@ -210,7 +169,5 @@ impl Relay {
 
 fn busy(error: StoreError) -> Refusal {
     tracing::error!(%error, "a request was told to come back later");
-    Refusal::Busy {
-        retry_after: BUSY_RETRY,
-    }
+    Refusal::Busy { retry_after: BUSY_RETRY }
 }

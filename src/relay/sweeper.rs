@@ -25,11 +25,7 @@ pub struct Sweeper {
 impl Sweeper {
     /// For messages that live this long.
     pub fn new(message_ttl: Duration) -> Self {
-        Self {
-            message_ttl,
-            last: None,
-            hold_until: None,
-        }
+        Self { message_ttl, last: None, hold_until: None }
     }
 
     /// Whether to sweep now. `clock` is the store's time in Unix microseconds, `elapsed` the time that really passed
@@ -65,10 +61,7 @@ mod tests {
         assert!(tick(1_000_060, 70));
         assert!(tick(1_000_180, 130), "60 s gained is within the tolerance");
         assert!(!tick(1_090_000, 190), "a day gained is a jump");
-        assert!(
-            !tick(1_003_789, 3_789),
-            "set right again, but who knows: an hour has not passed"
-        );
+        assert!(!tick(1_003_789, 3_789), "set right again, but who knows: an hour has not passed");
         assert!(tick(1_003_790, 3_790));
         assert!(tick(1_000_000, 3_850), "a clock set back destroys nothing");
     }

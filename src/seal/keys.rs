@@ -153,15 +153,9 @@ mod tests {
     fn bytes_there_and_back() {
         let mut rng = StdRng::seed_from_u64(1);
         let key = BoxKey::generate(&mut rng);
-        assert_eq!(
-            BoxKey::from_bytes(&*key.to_bytes()).unwrap().public(),
-            key.public()
-        );
+        assert_eq!(BoxKey::from_bytes(&*key.to_bytes()).unwrap().public(), key.public());
         let signer = SigningKey::generate(&mut rng);
-        assert_eq!(
-            SigningKey::from_bytes(&*signer.to_bytes()).unwrap().public(),
-            signer.public()
-        );
+        assert_eq!(SigningKey::from_bytes(&*signer.to_bytes()).unwrap().public(), signer.public());
         assert_eq!(format!("{key:?} {signer:?}"), "BoxKey(…) SigningKey(…)");
         for wrong in [&[][..], &[0; 48], &[0xFF; 48], &[1; 47], &[1; 49]] {
             assert_eq!(BoxKey::from_bytes(wrong).err(), Some(NotAPrivateKey::Malformed));

@@ -129,12 +129,7 @@ pub fn seal_note(
     };
     let payload = base64url::encode(serde_json::to_vec(&payload).map_err(|_| CannotSeal)?);
     let sig = base64url::encode(signer.sign(&signed_bytes(&payload)));
-    let envelope = serde_json::to_vec(&Envelope {
-        alg: ALG.into(),
-        payload,
-        sig,
-    })
-    .map_err(|_| CannotSeal)?;
+    let envelope = serde_json::to_vec(&Envelope { alg: ALG.into(), payload, sig }).map_err(|_| CannotSeal)?;
     let length = u32::try_from(envelope.len()).map_err(|_| CannotSeal)?;
     let size = SIZES.iter().find(|size| OVERHEAD + 4 + envelope.len() <= **size);
     let size = size.ok_or(NotSealed::TooLong(note.len()))?;
@@ -181,12 +176,7 @@ pub fn open_message(key: &BoxKey, secret: Option<&LinkSecret>, sealed: &[u8]) ->
     if payload.to != own {
         return Err(Junk::Address);
     }
-    Ok(Opened {
-        ik,
-        n: payload.n,
-        ts: payload.ts,
-        content,
-    })
+    Ok(Opened { ik, n: payload.n, ts: payload.ts, content })
 }
 
 /// `"connectoid/1 sig" ‖ 0x00 ‖ the payload field as ASCII`
@@ -207,10 +197,7 @@ fn with_mode<T, E: From<CannotDerive>>(
     let mut psk = Zeroizing::new([0; 48]);
     let hkdf = Hkdf::<Sha384>::new(Some(PSK_LABEL), secret.expose());
     hkdf.expand(key.as_bytes(), &mut *psk).map_err(|_| CannotDerive)?;
-    then(Mode::Psk {
-        psk: &*psk,
-        id: PSK_LABEL,
-    })
+    then(Mode::Psk { psk: &*psk, id: PSK_LABEL })
 }
 
 /// HKDF gives at most 255 × 48 bytes; 48 are asked for.
@@ -244,25 +231,12 @@ mod tests {
     fn peers() -> Peers {
         let mut rng = StdRng::seed_from_u64(1);
         let (key, signer) = (BoxKey::generate(&mut rng), SigningKey::generate(&mut rng));
-        Peers {
-            key,
-            secret: LinkSecret::generate(&mut rng),
-            signer,
-            rng,
-        }
+        Peers { key, secret: LinkSecret::generate(&mut rng), signer, rng }
     }
 
     impl Peers {
         fn note(&mut self, note: &[u8]) -> Result<Vec<u8>, NotSealed> {
-            seal_note(
-                &mut self.rng,
-                &self.key.public(),
-                Some(&self.secret),
-                &self.signer,
-                1,
-                5,
-                note,
-            )
+            seal_note(&mut self.rng, &self.key.public(), Some(&self.secret), &self.signer, 1, 5, note)
         }
 
         /// A message that is right but for what `spoil` does to its plaintext.
@@ -305,28 +279,15 @@ mod tests {
     #[test]
     fn a_note_there_and_back_in_three_sizes() {
         let mut peers = peers();
-        for (bytes, size) in [
-            (0, 4096),
-            (1800, 4096),
-            (2100, 8192),
-            (4000, 8192),
-            (5000, 16_384),
-            (8900, 16_384),
-        ] {
+        for (bytes, size) in
+            [(0, 4096), (1800, 4096), (2100, 8192), (4000, 8192), (5000, 16_384), (8900, 16_384)]
+        {
             let note = vec![b'x'; bytes];
             let sealed = peers.note(&note).unwrap();
             assert_eq!(sealed.len(), size, "{bytes}");
             let opened = open_message(&peers.key, Some(&peers.secret), &sealed).unwrap();
             let ik = peers.signer.public();
-            assert_eq!(
-                opened,
-                Opened {
-                    ik,
-                    n: 1,
-                    ts: 5,
-                    content: Content::Note(note)
-                }
-            );
+            assert_eq!(opened, Opened { ik, n: 1, ts: 5, content: Content::Note(note) });
         }
         assert_eq!(peers.note(&[0; 9500]), Err(NotSealed::TooLong(9500)));
     }
@@ -335,21 +296,13 @@ mod tests {
     fn with_and_without_secret_do_not_mix() {
         let mut peers = peers();
         let with = peers.note(b"hello").unwrap();
-        let Peers {
-            rng,
-            key,
-            secret,
-            signer,
-        } = &mut peers;
+        let Peers { rng, key, secret, signer } = &mut peers;
         let without = seal_note(rng, &key.public(), None, signer, 1, 5, b"hello").unwrap();
         assert!(open_message(key, Some(secret), &with).is_ok());
         assert!(open_message(key, None, &without).is_ok());
         assert_eq!(open_message(key, None, &with), Err(Junk::Seal));
         assert_eq!(open_message(key, Some(secret), &without), Err(Junk::Seal));
-        assert_eq!(
-            open_message(key, Some(&LinkSecret::from_bytes([1; 32])), &with),
-            Err(Junk::Seal)
-        );
+        assert_eq!(open_message(key, Some(&LinkSecret::from_bytes([1; 32])), &with), Err(Junk::Seal));
     }
 
     #[test]
@@ -360,44 +313,18 @@ mod tests {
         assert_eq!(peers.spoilt(|p| *p.last_mut().unwrap() = 1), Err(Junk::Padding));
         assert_eq!(peers.spoilt(|p| p[..4].fill(0xFF)), Err(Junk::Envelope));
         assert_eq!(peers.spoilt(|p| p[4] = b'x'), Err(Junk::Envelope));
-        assert_eq!(
-            peers.spoilt(|p| with_envelope(p, |e| e.alg = "none".into())),
-            Err(Junk::Alg)
-        );
-        assert_eq!(
-            peers.spoilt(|p| with_envelope(p, |e| e.sig = String::new())),
-            Err(Junk::Signature)
-        );
-        assert_eq!(
-            peers.spoilt(|p| with_envelope(p, |e| e.payload = String::new())),
-            Err(Junk::Envelope)
-        );
+        assert_eq!(peers.spoilt(|p| with_envelope(p, |e| e.alg = "none".into())), Err(Junk::Alg));
+        assert_eq!(peers.spoilt(|p| with_envelope(p, |e| e.sig = String::new())), Err(Junk::Signature));
+        assert_eq!(peers.spoilt(|p| with_envelope(p, |e| e.payload = String::new())), Err(Junk::Envelope));
         let signer = peers.signer.clone();
         let other = BoxKey::generate(&mut peers.rng).public();
         let stranger = SigningKey::generate(&mut peers.rng);
-        assert_eq!(
-            peers.spoilt(|p| resign(p, &stranger, |_| ())),
-            Err(Junk::Signature)
-        );
-        assert_eq!(
-            peers.spoilt(|p| resign(p, &signer, |p| p.ik = None)),
-            Err(Junk::Signature)
-        );
-        assert_eq!(
-            peers.spoilt(|p| resign(p, &signer, |p| p.v = 2)),
-            Err(Junk::Version)
-        );
-        assert_eq!(
-            peers.spoilt(|p| resign(p, &signer, |p| p.to = other)),
-            Err(Junk::Address)
-        );
-        assert_eq!(
-            peers.spoilt(|p| resign(p, &signer, |p| p.note = None)),
-            Err(Junk::Envelope)
-        );
-        let offer = peers
-            .spoilt(|p| resign(p, &signer, |p| p.typ = "offer".into()))
-            .unwrap();
+        assert_eq!(peers.spoilt(|p| resign(p, &stranger, |_| ())), Err(Junk::Signature));
+        assert_eq!(peers.spoilt(|p| resign(p, &signer, |p| p.ik = None)), Err(Junk::Signature));
+        assert_eq!(peers.spoilt(|p| resign(p, &signer, |p| p.v = 2)), Err(Junk::Version));
+        assert_eq!(peers.spoilt(|p| resign(p, &signer, |p| p.to = other)), Err(Junk::Address));
+        assert_eq!(peers.spoilt(|p| resign(p, &signer, |p| p.note = None)), Err(Junk::Envelope));
+        let offer = peers.spoilt(|p| resign(p, &signer, |p| p.typ = "offer".into())).unwrap();
         assert_eq!(offer.content, Content::Other("offer".into()));
     }
 }

@@ -122,36 +122,22 @@ mod tests {
     fn only_the_same_key_mode_and_purpose_open() {
         let mut rng = StdRng::seed_from_u64(1);
         let (key, other) = (BoxKey::generate(&mut rng), BoxKey::generate(&mut rng));
-        let psk = Mode::Psk {
-            psk: &[5; 48],
-            id: b"id",
-        };
+        let psk = Mode::Psk { psk: &[5; 48], id: b"id" };
         let sealed = seal(&mut rng, &key.public(), psk, b"info", b"aad", b"hello").unwrap();
         assert_eq!(sealed.len(), 5 + OVERHEAD);
         assert_eq!(open(&key, psk, b"info", b"aad", &sealed), Ok(b"hello".to_vec()));
 
         assert_eq!(open(&other, psk, b"info", b"aad", &sealed), Err(CannotOpen));
         assert_eq!(open(&key, Mode::Base, b"info", b"aad", &sealed), Err(CannotOpen));
-        let wrong = Mode::Psk {
-            psk: &[6; 48],
-            id: b"id",
-        };
+        let wrong = Mode::Psk { psk: &[6; 48], id: b"id" };
         assert_eq!(open(&key, wrong, b"info", b"aad", &sealed), Err(CannotOpen));
         assert_eq!(open(&key, psk, b"other", b"aad", &sealed), Err(CannotOpen));
         assert_eq!(open(&key, psk, b"info", b"other", &sealed), Err(CannotOpen));
         for index in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[index] ^= 1;
-            assert_eq!(
-                open(&key, psk, b"info", b"aad", &changed),
-                Err(CannotOpen),
-                "byte {index}"
-            );
-            assert_eq!(
-                open(&key, psk, b"info", b"aad", &sealed[..index]),
-                Err(CannotOpen),
-                "cut at {index}"
-            );
+            assert_eq!(open(&key, psk, b"info", b"aad", &changed), Err(CannotOpen), "byte {index}");
+            assert_eq!(open(&key, psk, b"info", b"aad", &sealed[..index]), Err(CannotOpen), "cut at {index}");
         }
     }
 }

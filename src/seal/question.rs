@@ -35,10 +35,8 @@ impl Secrets {
 
     /// A comma-separated list in base64url.
     pub fn parse(list: &str) -> Result<Self, NotSecrets> {
-        let secrets: Result<Vec<_>, _> = list
-            .split(',')
-            .map(|secret| base64url::decode(secret.trim()))
-            .collect();
+        let secrets: Result<Vec<_>, _> =
+            list.split(',').map(|secret| base64url::decode(secret.trim())).collect();
         Self::all(secrets.map_err(|_| NotSecrets)?)
     }
 
@@ -135,11 +133,7 @@ pub fn verify(
 pub fn open_question(key: &BoxKey, relay: &RelayUrl, question: &str) -> Result<Answer, CannotOpen> {
     let sealed = base64url::decode(question).map_err(|_| CannotOpen)?;
     let plaintext = Zeroizing::new(open(key, Mode::Base, INFO, &aad(relay, &key.public()), &sealed)?);
-    plaintext
-        .as_slice()
-        .try_into()
-        .map(Answer)
-        .map_err(|_| CannotOpen)
+    plaintext.as_slice().try_into().map(Answer).map_err(|_| CannotOpen)
 }
 
 #[cfg(test)]
@@ -171,10 +165,7 @@ mod tests {
         for byte in 0..Answer::BYTES {
             let mut changed = answer;
             changed.0[byte] ^= 1;
-            assert!(
-                !super::verify(&secrets, &[relay()], &key.public(), &changed, NOW, 60),
-                "byte {byte}"
-            );
+            assert!(!super::verify(&secrets, &[relay()], &key.public(), &changed, NOW, 60), "byte {byte}");
         }
     }
 
@@ -200,14 +191,7 @@ mod tests {
         let rotated = Secrets::all([vec![8; 48], vec![7; 32]]).unwrap();
         assert!(verify(&rotated, &both, &key.public(), &answer, NOW, 60));
         assert!(!verify(&rotated, &both[..1], &key.public(), &answer, NOW, 60));
-        assert!(!verify(
-            &Secrets::one(&[8; 48]).unwrap(),
-            &both,
-            &key.public(),
-            &answer,
-            NOW,
-            60
-        ));
+        assert!(!verify(&Secrets::one(&[8; 48]).unwrap(), &both, &key.public(), &answer, NOW, 60));
     }
 
     #[test]
@@ -227,34 +211,17 @@ mod tests {
                 "{length}"
             );
         }
-        let message = seal(
-            &mut rng,
-            &key.public(),
-            Mode::Base,
-            b"connectoid/1 message",
-            &aad,
-            &[0; 56],
-        )
-        .unwrap();
-        assert_eq!(
-            open_question(&key, &relay(), &base64url::encode(message)),
-            Err(CannotOpen)
-        );
+        let message =
+            seal(&mut rng, &key.public(), Mode::Base, b"connectoid/1 message", &aad, &[0; 56]).unwrap();
+        assert_eq!(open_question(&key, &relay(), &base64url::encode(message)), Err(CannotOpen));
     }
 
     #[test]
     fn secrets_of_32_to_64_bytes() {
         let text = |lengths: &[usize]| {
-            lengths
-                .iter()
-                .map(|&n| base64url::encode(vec![1; n]))
-                .collect::<Vec<_>>()
-                .join(", ")
+            lengths.iter().map(|&n| base64url::encode(vec![1; n])).collect::<Vec<_>>().join(", ")
         };
-        assert_eq!(
-            format!("{:?}", Secrets::parse(&text(&[32, 64])).unwrap()),
-            "Secrets(2)"
-        );
+        assert_eq!(format!("{:?}", Secrets::parse(&text(&[32, 64])).unwrap()), "Secrets(2)");
         for wrong in [&[31][..], &[65], &[32, 31], &[0], &[]] {
             assert_eq!(Secrets::parse(&text(wrong)).err(), Some(NotSecrets), "{wrong:?}");
         }

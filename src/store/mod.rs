@@ -153,15 +153,11 @@ pub enum OpenError {
 /// [`OpenError`], with what to do.
 pub async fn open(url: &str, keep: Keep, clock: Option<Arc<dyn Clock>>) -> Result<Arc<dyn Store>, OpenError> {
     if let Some(path) = url.strip_prefix("sqlite:") {
-        return Ok(Arc::new(
-            sqlite::open(path.strip_prefix("//").unwrap_or(path), keep, clock).await?,
-        ));
+        return Ok(Arc::new(sqlite::open(path.strip_prefix("//").unwrap_or(path), keep, clock).await?));
     }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         return Ok(Arc::new(postgres::open(url, keep, clock).await?));
     }
     // The URL may hold a password: only its scheme is repeated.
-    Err(OpenError::Url(
-        url.split_once("://").map_or(url, |(scheme, _)| scheme).to_owned(),
-    ))
+    Err(OpenError::Url(url.split_once("://").map_or(url, |(scheme, _)| scheme).to_owned()))
 }

@@ -36,23 +36,14 @@ pub(super) async fn open(
         .application_name("connectoid")
         .disable_statement_logging();
     let server = format!("{}:{}", options.get_host(), options.get_port());
-    let pool = PgPoolOptions::new()
-        .max_connections(CONNECTIONS)
-        .acquire_timeout(ACQUIRE_TIMEOUT);
-    let pool = pool
-        .connect_with(options)
-        .await
-        .map_err(|error| cannot(format!("{server}: {}", text(&error))))?;
+    let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
+    let pool =
+        pool.connect_with(options).await.map_err(|error| cannot(format!("{server}: {}", text(&error))))?;
     for setting in ["fsync", "synchronous_commit"] {
         check_durable(&pool, setting).await?;
     }
     sqlx::migrate!("migrations/postgres").run(&pool).await?;
-    let pools = Pools {
-        read: pool.clone(),
-        write: pool,
-        begin: BEGIN,
-        writers: WRITERS,
-    };
+    let pools = Pools { read: pool.clone(), write: pool, begin: BEGIN, writers: WRITERS };
     Ok(SqlStore::new(pools, keep, clock, None))
 }
 

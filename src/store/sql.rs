@@ -133,20 +133,8 @@ struct Tables<DB: Database> {
 
 impl<DB: Database> Clone for Tables<DB> {
     fn clone(&self) -> Self {
-        let Self {
-            read,
-            write,
-            begin,
-            keep,
-            clock,
-        } = self;
-        Self {
-            read: read.clone(),
-            write: write.clone(),
-            begin,
-            keep: *keep,
-            clock: clock.clone(),
-        }
+        let Self { read, write, begin, keep, clock } = self;
+        Self { read: read.clone(), write: write.clone(), begin, keep: *keep, clock: clock.clone() }
     }
 }
 
@@ -170,9 +158,7 @@ impl<DB: Database> SqlStore<DB> {
     fn queue(&self, key: &PublicKey) -> Result<Queue, StoreError> {
         let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         let [.., last] = key.as_bytes();
-        let index = usize::from(*last)
-            .checked_rem(queues.len())
-            .ok_or(StoreError::Closed)?;
+        let index = usize::from(*last).checked_rem(queues.len()).ok_or(StoreError::Closed)?;
         queues.get(index).cloned().ok_or(StoreError::Closed)
     }
 }
@@ -287,11 +273,7 @@ where
             .bind(self.message_ttl())
             .fetch_optional(connection)
             .await?;
-        Ok(if same.is_some() {
-            Appended::Duplicate
-        } else {
-            Appended::Full
-        })
+        Ok(if same.is_some() { Appended::Duplicate } else { Appended::Full })
     }
 
     async fn has_newer(&self, key: &PublicKey, at: At) -> Result<bool, sqlx::Error> {
@@ -307,9 +289,7 @@ where
             return Ok(false);
         };
         if stale == 1 {
-            let note = sqlx::query(NOTE_CHECK)
-                .bind(key.as_bytes().to_vec())
-                .bind(self.now());
+            let note = sqlx::query(NOTE_CHECK).bind(key.as_bytes().to_vec()).bind(self.now());
             note.execute(&self.write).await?;
         }
         Ok(newest.is_some())
@@ -324,19 +304,11 @@ where
             .bind(i64::from(limit))
             .fetch_all(&self.read)
             .await?;
-        Ok(rows
-            .into_iter()
-            .map(|(at, data)| Message {
-                at: At::from(at),
-                data,
-            })
-            .collect())
+        Ok(rows.into_iter().map(|(at, data)| Message { at: At::from(at), data }).collect())
     }
 
     async fn delete_upto(&self, key: &PublicKey, at: At) -> Result<(), sqlx::Error> {
-        let delete = sqlx::query(DELETE_UPTO)
-            .bind(key.as_bytes().to_vec())
-            .bind(at.as_i64());
+        let delete = sqlx::query(DELETE_UPTO).bind(key.as_bytes().to_vec()).bind(at.as_i64());
         delete.execute(&self.write).await?;
         Ok(())
     }
@@ -350,18 +322,13 @@ where
             .fetch_optional(&mut *transaction)
             .await?;
         if let Some((row,)) = row {
-            sqlx::query(DELETE_MESSAGES_OF)
-                .bind(row)
-                .execute(&mut *transaction)
-                .await?;
+            sqlx::query(DELETE_MESSAGES_OF).bind(row).execute(&mut *transaction).await?;
         }
         transaction.commit().await
     }
 
     async fn sweep(&self, limit: u32) -> Result<Swept, sqlx::Error> {
-        let redate = sqlx::query(REDATE_MESSAGES)
-            .bind(self.now())
-            .bind(self.message_ttl());
+        let redate = sqlx::query(REDATE_MESSAGES).bind(self.now()).bind(self.message_ttl());
         redate.execute(&self.write).await?;
         let messages: Vec<(i64,)> = sqlx::query_as(SWEEP_MESSAGES)
             .bind(self.now())
@@ -381,17 +348,11 @@ where
             .fetch_all(&mut *transaction)
             .await?;
         for (row,) in &boxes {
-            sqlx::query(DELETE_MESSAGES_OF)
-                .bind(*row)
-                .execute(&mut *transaction)
-                .await?;
+            sqlx::query(DELETE_MESSAGES_OF).bind(*row).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
         // Both are at most `limit`, a u32.
-        Ok(Swept {
-            messages: messages.len() as u32,
-            boxes: boxes.len() as u32,
-        })
+        Ok(Swept { messages: messages.len() as u32, boxes: boxes.len() as u32 })
     }
 
     async fn database_now(&self) -> Result<i64, sqlx::Error> {
@@ -400,10 +361,7 @@ where
     }
 
     async fn secret(&self, candidate: Vec<u8>) -> Result<Vec<u8>, sqlx::Error> {
-        sqlx::query(KEEP_SECRET)
-            .bind(candidate)
-            .execute(&self.write)
-            .await?;
+        sqlx::query(KEEP_SECRET).bind(candidate).execute(&self.write).await?;
         let (secret,): (Vec<u8>,) = sqlx::query_as(READ_SECRET).fetch_one(&self.write).await?;
         Ok(secret)
     }
@@ -425,20 +383,8 @@ where
         clock: Option<Arc<dyn Clock>>,
         held: Option<std::fs::File>,
     ) -> Self {
-        let Pools {
-            read,
-            write,
-            begin,
-            writers,
-        } = pools;
-        Tables {
-            read,
-            write,
-            begin,
-            keep,
-            clock,
-        }
-        .into_store(writers, held)
+        let Pools { read, write, begin, writers } = pools;
+        Tables { read, write, begin, keep, clock }.into_store(writers, held)
     }
 }
 
@@ -455,9 +401,7 @@ where
     fn append(&self, key: PublicKey, data: Vec<u8>) -> BoxFuture<'_, Result<Appended, StoreError>> {
         Box::pin(async move {
             let queue = self.queue(&key)?;
-            timeout(PATIENCE, queue.append(Append { key, data }))
-                .await
-                .map_err(|_| StoreError::Slow)?
+            timeout(PATIENCE, queue.append(Append { key, data })).await.map_err(|_| StoreError::Slow)?
         })
     }
 

@@ -48,59 +48,25 @@ pub(super) async fn open(
         .disable_statement_logging();
     // Looked at before anything is set: even the journal mode would change another program's file.
     if !is_ours(&options).await.map_err(|e| unreadable(path, &e))? {
-        return Err(file_error(
-            path,
-            "it is the SQLite database of another program; it was left as it is",
-        ));
+        return Err(file_error(path, "it is the SQLite database of another program; it was left as it is"));
     }
     let options = options
         .journal_mode(SqliteJournalMode::Wal)
         // `ok` to a `send` means durably stored: the sync of every commit.
         .synchronous(SqliteSynchronous::Full);
-    let write = pool(1)
-        .connect_with(options.clone())
-        .await
-        .map_err(|e| unreadable(path, &e))?;
+    let write = pool(1).connect_with(options.clone()).await.map_err(|e| unreadable(path, &e))?;
     migrate(&write).await?;
-    let read = pool(READERS)
-        .connect_with(options)
-        .await
-        .map_err(|e| unreadable(path, &e))?;
-    Ok(SqlStore::new(
-        Pools {
-            read,
-            write,
-            begin: BEGIN,
-            writers: 1,
-        },
-        keep,
-        clock,
-        Some(held),
-    ))
+    let read = pool(READERS).connect_with(options).await.map_err(|e| unreadable(path, &e))?;
+    Ok(SqlStore::new(Pools { read, write, begin: BEGIN, writers: 1 }, keep, clock, Some(held)))
 }
 
 /// A database that is gone with the process, in its one connection.
 async fn open_in_memory(keep: Keep, clock: Option<Arc<dyn Clock>>) -> Result<SqlStore<Sqlite>, OpenError> {
     let path = Path::new(":memory:");
-    let options = SqliteConnectOptions::new()
-        .in_memory(true)
-        .disable_statement_logging();
-    let only = pool(1)
-        .connect_with(options)
-        .await
-        .map_err(|e| unreadable(path, &e))?;
+    let options = SqliteConnectOptions::new().in_memory(true).disable_statement_logging();
+    let only = pool(1).connect_with(options).await.map_err(|e| unreadable(path, &e))?;
     migrate(&only).await?;
-    Ok(SqlStore::new(
-        Pools {
-            read: only.clone(),
-            write: only,
-            begin: BEGIN,
-            writers: 1,
-        },
-        keep,
-        clock,
-        None,
-    ))
+    Ok(SqlStore::new(Pools { read: only.clone(), write: only, begin: BEGIN, writers: 1 }, keep, clock, None))
 }
 
 fn pool(connections: u32) -> SqlitePoolOptions {
@@ -120,12 +86,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let lock_path = PathBuf::from(name);
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&lock_path);
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
     let file = file.map_err(|error| match error.kind() {
         ErrorKind::NotFound => file_error(path, "its folder does not exist: create it first"),
         ErrorKind::PermissionDenied => file_error(path, "this user may not write to its folder"),
@@ -140,29 +101,17 @@ fn lock(path: &Path) -> Result<File, OpenError> {
 
 /// Makes the file if it is missing, for this user only; looks at it before SQLite may change it.
 fn prepare_file(path: &Path) -> Result<(), OpenError> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path);
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     let mut file = file.map_err(|error| match error.kind() {
         ErrorKind::PermissionDenied => file_error(path, "this user may not read and write it"),
         ErrorKind::IsADirectory => file_error(path, "it is a folder: name a file in it"),
         _ => file_error(path, error),
     })?;
     let mut header = Vec::new();
-    file.by_ref()
-        .take(16)
-        .read_to_end(&mut header)
-        .map_err(|error| file_error(path, error))?;
+    file.by_ref().take(16).read_to_end(&mut header).map_err(|error| file_error(path, error))?;
     if header.is_empty() {
         // A new file survives a power cut only once its folder is synced too.
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         return File::open(folder)
             .and_then(|folder| folder.sync_all())
             .map_err(|error| file_error(path, error));
@@ -170,30 +119,21 @@ fn prepare_file(path: &Path) -> Result<(), OpenError> {
     if header == b"SQLite format 3\0" {
         return Ok(());
     }
-    Err(file_error(
-        path,
-        "it is not a SQLite database; it was left as it is",
-    ))
+    Err(file_error(path, "it is not a SQLite database; it was left as it is"))
 }
 
 /// Whether the database is new, or one of connectoid's.
 async fn is_ours(options: &SqliteConnectOptions) -> Result<bool, sqlx::Error> {
     let mut connection = options.connect().await?;
-    let (application,): (i64,) = sqlx::query_as("pragma application_id")
-        .fetch_one(&mut connection)
-        .await?;
-    let (tables,): (i64,) = sqlx::query_as("select count(*) from sqlite_schema")
-        .fetch_one(&mut connection)
-        .await?;
+    let (application,): (i64,) = sqlx::query_as("pragma application_id").fetch_one(&mut connection).await?;
+    let (tables,): (i64,) =
+        sqlx::query_as("select count(*) from sqlite_schema").fetch_one(&mut connection).await?;
     connection.close().await?;
     Ok(application == APPLICATION_ID || (application == 0 && tables == 0))
 }
 
 async fn migrate(pool: &Pool<Sqlite>) -> Result<(), OpenError> {
-    sqlx::migrate!("migrations/sqlite")
-        .run(pool)
-        .await
-        .map_err(OpenError::from)
+    sqlx::migrate!("migrations/sqlite").run(pool).await.map_err(OpenError::from)
 }
 
 impl From<MigrateError> for OpenError {
@@ -212,15 +152,9 @@ fn unreadable(path: &Path, error: &sqlx::Error) -> OpenError {
         sqlx::Error::Database(error) => error.message().to_owned(),
         other => other.to_string(),
     };
-    file_error(
-        path,
-        format!("{reason}; restore it from a backup, or move it away to start anew"),
-    )
+    file_error(path, format!("{reason}; restore it from a backup, or move it away to start anew"))
 }
 
 fn file_error(path: &Path, reason: impl ToString) -> OpenError {
-    OpenError::File {
-        path: path.to_owned(),
-        reason: reason.to_string(),
-    }
+    OpenError::File { path: path.to_owned(), reason: reason.to_string() }
 }

@@ -57,13 +57,10 @@ where
             let (batch, done): (Vec<Append>, Vec<Done>) = waiting.drain(..).unzip();
             match commit(batch).await {
                 // A receiver that is gone is a client that went away; its message is stored all the same.
-                Ok(results) => done
-                    .into_iter()
-                    .zip(results)
-                    .for_each(|(done, result)| drop(done.send(Ok(result)))),
-                Err(error) => done
-                    .into_iter()
-                    .for_each(|done| drop(done.send(Err(error.clone())))),
+                Ok(results) => {
+                    done.into_iter().zip(results).for_each(|(done, result)| drop(done.send(Ok(result))))
+                }
+                Err(error) => done.into_iter().for_each(|done| drop(done.send(Err(error.clone())))),
             }
         }
     });

@@ -15,18 +15,7 @@ fn deliver(database: &TestDatabase) {
 
     // Alice makes a link; Bob seals Chromium's offer to it and sends it with curl.
     let (alice, bob) = (Person::new(), Person::new());
-    let link = alice.ok(
-        &[
-            "link",
-            "--relay",
-            &url,
-            "--app",
-            "https://app.example.com/",
-            "--for",
-            "Bob",
-        ],
-        "",
-    );
+    let link = alice.ok(&["link", "--relay", &url, "--app", "https://app.example.com/", "--for", "Bob"], "");
     let sent = bob.shell(&format!(
         "connectoid seal '{}' --file '{}' | curl -s {url}/ -d @-",
         link.trim(),
@@ -34,14 +23,7 @@ fn deliver(database: &TestDatabase) {
     ));
     assert_eq!(stdout(&sent), r#"{"ok":true}"#, "{}", stderr(&sent));
 
-    let public = link
-        .split_once("#connectoid=")
-        .unwrap()
-        .1
-        .split('.')
-        .next()
-        .unwrap()
-        .to_owned();
+    let public = link.split_once("#connectoid=").unwrap().1.split('.').next().unwrap().to_owned();
     let check = json!({"pub": public, "ext": null, "action": "check", "at": 0}).to_string();
     let checked = post(&url, &check).json();
     assert_eq!(checked["found"], true);
@@ -77,10 +59,7 @@ fn deliver(database: &TestDatabase) {
     assert_eq!(theirs, offer);
 
     // And so does ours.
-    assert_eq!(
-        alice.ok(&["open", "--for", "Bob"], received.body).into_bytes(),
-        offer
-    );
+    assert_eq!(alice.ok(&["open", "--for", "Bob"], received.body).into_bytes(), offer);
 }
 
 #[test]

@@ -13,11 +13,7 @@ fn read(name: &str) -> String {
 /// The code blocks of a document with this language.
 fn blocks<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
     let fence = format!("\n```{language}\n");
-    document
-        .split(&fence)
-        .skip(1)
-        .map(|rest| rest.split("\n```").next().unwrap())
-        .collect()
+    document.split(&fence).skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect()
 }
 
 /// Whether `output` is `expected`, where `…` stands for anything within a line.
@@ -46,16 +42,8 @@ fn readme_sessions_print_what_they_say() {
     let readme = read("README.md");
     let relay = Serving::start(&["--database", "sqlite::memory:"]);
     let person = Person::new();
-    symlink(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"),
-        person.path("tests"),
-    )
-    .unwrap();
-    symlink(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts"),
-        person.path("scripts"),
-    )
-    .unwrap();
+    symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"), person.path("tests")).unwrap();
+    symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts"), person.path("scripts")).unwrap();
 
     let mut commands = Vec::new();
     for block in blocks(&readme, "console") {
@@ -79,10 +67,7 @@ fn readme_sessions_print_what_they_say() {
     let printed: Vec<&str> = printed.split(mark).collect();
     for ((command, expected), output) in commands.iter().zip(&printed) {
         let output = output.trim_end();
-        assert!(
-            matches(expected, output),
-            "$ {command}\nexpected: {expected}\nprinted:  {output}"
-        );
+        assert!(matches(expected, output), "$ {command}\nexpected: {expected}\nprinted:  {output}");
     }
     assert_eq!(printed.len(), commands.len() + 1, "{}", stderr(&output));
 }
@@ -100,11 +85,7 @@ fn readme_names_the_two_commands() {
 fn readme_lists_the_settings() {
     let readme = read("README.md");
     let person = Person::new();
-    let help = person
-        .ok(&["serve", "--help"], "")
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
+    let help = person.ok(&["serve", "--help"], "").split_whitespace().collect::<Vec<_>>().join(" ");
     let flags = |text: &str| -> BTreeSet<String> {
         text.split(|c: char| !(c.is_ascii_lowercase() || c == '-'))
             .filter(|word| word.len() > 3 && word.starts_with("--"))
@@ -126,10 +107,7 @@ fn readme_lists_the_settings() {
             continue;
         }
         // These two have a default that depends on PORT and DATABASE_URL.
-        assert!(
-            matches!(default, "127.0.0.1:8080" | "sqlite://connectoid.db"),
-            "{line}"
-        );
+        assert!(matches!(default, "127.0.0.1:8080" | "sqlite://connectoid.db"), "{line}");
     }
 }
 
@@ -149,10 +127,7 @@ fn the_specifications_examples_are_answered_as_they_say() {
         let expected: Value = serde_json::from_str(expected).unwrap();
         let reply = post(&relay.url, request);
         let live = reply.json();
-        let status = rest
-            .split("reply, status ")
-            .nth(1)
-            .filter(|_| expected["ok"] == false);
+        let status = rest.split("reply, status ").nth(1).filter(|_| expected["ok"] == false);
         let status: u16 = status.map_or(200, |status| status[..3].parse().unwrap());
         assert_eq!(reply.status, status, "example {number}");
         for (field, value) in expected.as_object().unwrap() {
@@ -163,16 +138,9 @@ fn the_specifications_examples_are_answered_as_they_say() {
                 assert_eq!(live[field], *value, "example {number}: {field}");
             }
         }
-        let extra: Vec<&String> = live
-            .as_object()
-            .unwrap()
-            .keys()
-            .filter(|key| expected.get(key).is_none())
-            .collect();
-        assert!(
-            extra.iter().all(|key| *key == "detail"),
-            "example {number}: {extra:?}"
-        );
+        let extra: Vec<&String> =
+            live.as_object().unwrap().keys().filter(|key| expected.get(key).is_none()).collect();
+        assert!(extra.iter().all(|key| *key == "detail"), "example {number}: {extra:?}");
         rest = &rest[1..];
     }
     assert_eq!(number, 11);

@@ -40,10 +40,7 @@ pub fn keep() -> Keep {
     Keep {
         message_ttl: Duration::from_secs(3600),
         box_ttl: Duration::from_secs(30 * 86_400),
-        box_cap: Some(BoxCap {
-            messages: 32,
-            bytes: 512 * 1024,
-        }),
+        box_cap: Some(BoxCap { messages: 32, bytes: 512 * 1024 }),
     }
 }
 
@@ -78,15 +75,9 @@ impl TestDatabase {
             Kind::Sqlite => {
                 let folder = tempfile::tempdir().unwrap();
                 let url = format!("sqlite://{}", folder.path().join("relay.db").display());
-                Self {
-                    url,
-                    _folder: Some(folder),
-                }
+                Self { url, _folder: Some(folder) }
             }
-            Kind::Postgres => Self {
-                url: new_postgres_database(),
-                _folder: None,
-            },
+            Kind::Postgres => Self { url: new_postgres_database(), _folder: None },
         }
     }
 }
@@ -101,17 +92,10 @@ pub fn postgres_cluster() -> String {
 fn new_postgres_database() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let cluster = postgres_cluster();
-    let name = format!(
-        "test_{}_{}",
-        std::process::id(),
-        COUNT.fetch_add(1, Ordering::Relaxed)
-    );
+    let name = format!("test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     block_on(async {
         let mut connection = sqlx::PgConnection::connect(&cluster).await.unwrap();
-        connection
-            .execute(AssertSqlSafe(format!("create database {name}")))
-            .await
-            .unwrap();
+        connection.execute(AssertSqlSafe(format!("create database {name}"))).await.unwrap();
         connection.close().await.unwrap();
     });
     let (server, _) = cluster.rsplit_once('/').unwrap();
@@ -179,13 +163,7 @@ impl TestRelay {
             });
         });
         let url = format!("http://{}", address.recv().expect("the relay did not start"));
-        Self {
-            url,
-            clock,
-            stop: Some(stop),
-            thread: Some(thread),
-            _database: None,
-        }
+        Self { url, clock, stop: Some(stop), thread: Some(thread), _database: None }
     }
 
     pub fn post(&self, body: &Value) -> Reply {
@@ -244,10 +222,7 @@ impl Reply {
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(header, _)| header == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
 
     pub fn error(&self) -> String {
@@ -257,12 +232,7 @@ impl Reply {
 
 /// Posts a body as `curl -d` does.
 pub fn post(url: &str, body: &str) -> Reply {
-    request(
-        "POST",
-        url,
-        &[("content-type", "application/x-www-form-urlencoded")],
-        body.as_bytes(),
-    )
+    request("POST", url, &[("content-type", "application/x-www-form-urlencoded")], body.as_bytes())
 }
 
 pub fn get(url: &str) -> Reply {
@@ -288,19 +258,13 @@ pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -
         agent.run(request.body(body).unwrap())
     };
     let mut response = sent.unwrap_or_else(|error| panic!("{method} {url}: {error}"));
-    let headers = response.headers().iter().map(|(name, value)| {
-        (
-            name.as_str().to_owned(),
-            value.to_str().unwrap_or_default().to_owned(),
-        )
-    });
+    let headers = response
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value.to_str().unwrap_or_default().to_owned()));
     let headers = headers.collect();
     let body = response.body_mut().read_to_string().unwrap();
-    Reply {
-        status: response.status().as_u16(),
-        headers,
-        body,
-    }
+    Reply { status: response.status().as_u16(), headers, body }
 }
 
 /// The program as a process: `connectoid serve`, killed when dropped.
@@ -322,11 +286,7 @@ impl Serving {
         clean_environment(&mut command);
         command.env("CONNECTOID_LISTEN", "127.0.0.1:0");
         configure(&mut command);
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
         let stderr = std::thread::spawn(move || {
             let mut text = String::new();
@@ -334,26 +294,17 @@ impl Serving {
             text
         });
         let mut url = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut url)
-            .unwrap();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
         if url.is_empty() {
             drop(child.wait());
             panic!("the relay did not start: {}", stderr.join().unwrap());
         }
-        Self {
-            url: url.trim().to_owned(),
-            child,
-            stderr,
-        }
+        Self { url: url.trim().to_owned(), child, stderr }
     }
 
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .args(["-s", name, &self.child.id().to_string()])
-            .status()
-            .unwrap();
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
@@ -379,10 +330,7 @@ pub fn clean_environment(command: &mut Command) {
             command.env_remove(name);
         }
     }
-    command
-        .env_remove("PORT")
-        .env_remove("DATABASE_URL")
-        .env_remove("XDG_DATA_HOME");
+    command.env_remove("PORT").env_remove("DATABASE_URL").env_remove("XDG_DATA_HOME");
 }
 
 /// A person with a home folder and a terminal.
@@ -392,9 +340,7 @@ pub struct Person {
 
 impl Person {
     pub fn new() -> Self {
-        Self {
-            home: tempfile::tempdir().unwrap(),
-        }
+        Self { home: tempfile::tempdir().unwrap() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -423,14 +369,8 @@ impl Person {
         clean_environment(&mut command);
         let program = Path::new(env!("CARGO_BIN_EXE_connectoid")).parent().unwrap();
         let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
-        command
-            .env("HOME", self.home.path())
-            .env("PATH", path)
-            .current_dir(self.home.path());
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.env("HOME", self.home.path()).env("PATH", path).current_dir(self.home.path());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut input = child.stdin.take().unwrap();
         let stdin = stdin.to_owned();
@@ -444,11 +384,7 @@ impl Person {
     /// As [`Person::run`]; it must succeed. What it printed.
     pub fn ok(&self, args: &[&str], stdin: impl AsRef<[u8]>) -> String {
         let output = self.run(args, stdin);
-        assert!(
-            output.status.success(),
-            "connectoid {args:?}: {}",
-            stderr(&output)
-        );
+        assert!(output.status.success(), "connectoid {args:?}: {}", stderr(&output));
         String::from_utf8(output.stdout).unwrap()
     }
 }
@@ -472,12 +408,7 @@ pub fn python() -> PathBuf {
 pub fn peer(args: &[&str], stdin: &str) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/independent/peer.py");
     let mut command = Command::new(python());
-    command
-        .arg(script)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.arg(script).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
     child.wait_with_output().unwrap()

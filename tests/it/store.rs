@@ -31,11 +31,7 @@ struct World {
 
 impl World {
     fn new(kind: Kind) -> Self {
-        Self {
-            kind,
-            database: TestDatabase::new(kind),
-            clock: Arc::new(HandClock::at(NOW)),
-        }
+        Self { kind, database: TestDatabase::new(kind), clock: Arc::new(HandClock::at(NOW)) }
     }
 
     async fn open(&self) -> Arc<dyn Store> {
@@ -43,9 +39,7 @@ impl World {
     }
 
     async fn open_with(&self, keep: Keep) -> Arc<dyn Store> {
-        store::open(&self.database.url, keep, Some(self.clock.clone()))
-            .await
-            .unwrap()
+        store::open(&self.database.url, keep, Some(self.clock.clone())).await.unwrap()
     }
 
     /// By the database's own clock.
@@ -59,10 +53,7 @@ impl World {
 }
 
 fn without_caps() -> Keep {
-    Keep {
-        box_cap: None,
-        ..keep()
-    }
+    Keep { box_cap: None, ..keep() }
 }
 
 /// The cursor that a message was stored under.
@@ -75,10 +66,7 @@ async fn stored(store: &dyn Store, key: PublicKey, data: &[u8]) -> At {
 
 async fn bodies(store: &dyn Store, key: PublicKey, at: At) -> Vec<String> {
     let messages = store.newer(key, at, 100).await.unwrap();
-    messages
-        .into_iter()
-        .map(|message| String::from_utf8(message.data).unwrap())
-        .collect()
+    messages.into_iter().map(|message| String::from_utf8(message.data).unwrap()).collect()
 }
 
 macro_rules! promises {
@@ -136,10 +124,7 @@ async fn messages_come_back_in_order_behind_a_cursor(world: World) {
     assert!(store.has_newer(key, first).await.unwrap());
     assert!(!store.has_newer(key, second).await.unwrap());
     let limited = store.newer(key, At::START, 1).await.unwrap();
-    assert_eq!(
-        (limited.len(), limited[0].at, limited[0].data.as_slice()),
-        (1, first, &b"first"[..])
-    );
+    assert_eq!((limited.len(), limited[0].at, limited[0].data.as_slice()), (1, first, &b"first"[..]));
 }
 
 async fn sixty_four_at_once_get_distinct_increasing_cursors(world: World) {
@@ -157,13 +142,7 @@ async fn sixty_four_at_once_get_distinct_increasing_cursors(world: World) {
     assert_eq!(cursors.len(), 64);
     assert_eq!(cursors.first().unwrap().as_i64(), NOW);
     assert_eq!(cursors.last().unwrap().as_i64(), NOW + 63);
-    let read: Vec<At> = store
-        .newer(key, At::START, 100)
-        .await
-        .unwrap()
-        .iter()
-        .map(|m| m.at)
-        .collect();
+    let read: Vec<At> = store.newer(key, At::START, 100).await.unwrap().iter().map(|m| m.at).collect();
     assert_eq!(read, cursors.into_iter().collect::<Vec<_>>());
 }
 
@@ -179,27 +158,16 @@ impl Mail for Ours {
     fn put(&self, key: PublicKey, data: Vec<u8>) -> BoxFuture<'_, ()> {
         // Each message by another instance, where there are several.
         let store = &self.0[data[0] as usize % self.0.len()];
-        Box::pin(async move {
-            assert!(matches!(
-                store.append(key, data).await.unwrap(),
-                Appended::Stored(_)
-            ))
-        })
+        Box::pin(
+            async move { assert!(matches!(store.append(key, data).await.unwrap(), Appended::Stored(_))) },
+        )
     }
 
     fn get(&self, key: PublicKey, at: At) -> BoxFuture<'_, Vec<(At, Vec<u8>)>> {
         Box::pin(async move {
             let newer = self.0[0].newer(key, at, 32).await.unwrap();
-            assert!(
-                newer
-                    .iter()
-                    .map(|message| message.at)
-                    .is_sorted_by(|one, next| at < *one && one < next)
-            );
-            newer
-                .into_iter()
-                .map(|message| (message.at, message.data))
-                .collect()
+            assert!(newer.iter().map(|message| message.at).is_sorted_by(|one, next| at < *one && one < next));
+            newer.into_iter().map(|message| (message.at, message.data)).collect()
         })
     }
 }
@@ -263,13 +231,7 @@ macro_rules! naive {
                         .random_range(0..4);
                     tokio::time::sleep(Duration::from_millis(pause)).await;
                     let insert = sqlx::query("insert into naive (pub, at, data) values ($1, $2, $3)");
-                    insert
-                        .bind(key.as_bytes().to_vec())
-                        .bind(at)
-                        .bind(data)
-                        .execute(&self.0)
-                        .await
-                        .unwrap();
+                    insert.bind(key.as_bytes().to_vec()).bind(at).bind(data).execute(&self.0).await.unwrap();
                 })
             }
 
@@ -282,9 +244,7 @@ macro_rules! naive {
                         .fetch_all(&self.0)
                         .await
                         .unwrap();
-                    rows.into_iter()
-                        .map(|(at, data)| (At::from(at), data))
-                        .collect()
+                    rows.into_iter().map(|(at, data)| (At::from(at), data)).collect()
                 })
             }
         }
@@ -298,20 +258,14 @@ async fn a_naive_store_loses_mail_in_the_same_test(world: World) {
     let mail: Arc<dyn Mail> = match world.kind {
         Kind::Sqlite => {
             let options: sqlx::sqlite::SqliteConnectOptions = url.parse().unwrap();
-            let options = options
-                .create_if_missing(true)
-                .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal);
+            let options = options.create_if_missing(true).journal_mode(sqlx::sqlite::SqliteJournalMode::Wal);
             let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
-            pool.execute("create table naive (pub blob, at integer, data blob)")
-                .await
-                .unwrap();
+            pool.execute("create table naive (pub blob, at integer, data blob)").await.unwrap();
             Arc::new(Naive(pool))
         }
         Kind::Postgres => {
             let pool = sqlx::PgPool::connect(url).await.unwrap();
-            pool.execute("create table naive (pub bytea, at bigint, data bytea)")
-                .await
-                .unwrap();
+            pool.execute("create table naive (pub bytea, at bigint, data bytea)").await.unwrap();
             Arc::new(Naive(pool))
         }
     };
@@ -324,10 +278,7 @@ async fn the_same_body_is_stored_once_in_its_life(world: World) {
     let (key, other) = (fresh_pub(), fresh_pub());
     let at = stored(&*store, key, b"hello").await;
     world.advance(Duration::from_secs(3599));
-    assert_eq!(
-        store.append(key, b"hello".to_vec()).await,
-        Ok(Appended::Duplicate)
-    );
+    assert_eq!(store.append(key, b"hello".to_vec()).await, Ok(Appended::Duplicate));
     assert_eq!(bodies(&*store, key, At::START).await, ["hello"]);
     stored(&*store, key, b"hello!").await;
     stored(&*store, other, b"hello").await;
@@ -361,16 +312,8 @@ async fn a_box_holds_32_messages(world: World) {
     world.advance(Duration::from_secs(1));
     let last = stored(&*store, key, b"31").await;
     assert_eq!(store.append(key, b"32".to_vec()).await, Ok(Appended::Full));
-    assert_eq!(
-        store.append(key, b"7".to_vec()).await,
-        Ok(Appended::Duplicate),
-        "a retry is safe even then"
-    );
-    assert_eq!(
-        store.newer(key, At::START, 100).await.unwrap().len(),
-        32,
-        "nothing is thrown out for it"
-    );
+    assert_eq!(store.append(key, b"7".to_vec()).await, Ok(Appended::Duplicate), "a retry is safe even then");
+    assert_eq!(store.newer(key, At::START, 100).await.unwrap().len(), 32, "nothing is thrown out for it");
     stored(&*store, fresh_pub(), b"32").await;
 
     world.advance(HOUR - Duration::from_secs(1));
@@ -385,16 +328,8 @@ async fn a_box_holds_32_messages(world: World) {
 }
 
 async fn a_box_holds_512_kib(world: World) {
-    let cap = BoxCap {
-        messages: 100,
-        bytes: 512 * 1024,
-    };
-    let store = world
-        .open_with(Keep {
-            box_cap: Some(cap),
-            ..keep()
-        })
-        .await;
+    let cap = BoxCap { messages: 100, bytes: 512 * 1024 };
+    let store = world.open_with(Keep { box_cap: Some(cap), ..keep() }).await;
     let key = fresh_pub();
     for n in 0..32 {
         stored(&*store, key, &[n; 16_384]).await;
@@ -419,10 +354,7 @@ async fn messages_expire_to_the_second(world: World) {
     assert!(store.has_newer(key, At::START).await.unwrap());
     assert_eq!(bodies(&*store, key, At::START).await, ["hello"]);
     world.clock.set(NOW + 3600 * SECOND);
-    assert!(
-        !store.has_newer(key, At::START).await.unwrap(),
-        "no sweep was needed"
-    );
+    assert!(!store.has_newer(key, At::START).await.unwrap(), "no sweep was needed");
     assert_eq!(bodies(&*store, key, At::START).await, [""; 0]);
     // The clock was wrong: hidden, not destroyed.
     world.clock.set(NOW + SECOND);
@@ -460,11 +392,7 @@ async fn sweeps_are_bounded(world: World) {
 
 async fn two_sweepers_at_once_delete_each_message_once(world: World) {
     let one = world.open_with(without_caps()).await;
-    let two = if world.kind == Kind::Postgres {
-        world.open_with(without_caps()).await
-    } else {
-        one.clone()
-    };
+    let two = if world.kind == Kind::Postgres { world.open_with(without_caps()).await } else { one.clone() };
     let key = fresh_pub();
     for n in 0..200u8 {
         stored(&*one, key, &[n]).await;
@@ -543,21 +471,13 @@ async fn a_clock_that_ran_ahead_does_not_keep_mail_for_ever(world: World) {
     world.clock.set(NOW + 365 * 86_400 * SECOND);
     stored(&*store, key, b"from next year").await;
     world.clock.set(NOW);
-    assert_eq!(
-        bodies(&*store, key, At::START).await,
-        ["from next year"],
-        "it is mail all the same"
-    );
+    assert_eq!(bodies(&*store, key, At::START).await, ["from next year"], "it is mail all the same");
     let swept = store.sweep(100).await.unwrap();
     assert_eq!((swept.messages, swept.boxes), (0, 0));
     world.advance(HOUR - Duration::from_secs(1));
     assert_eq!(bodies(&*store, key, At::START).await, ["from next year"]);
     world.advance(Duration::from_secs(1));
-    assert_eq!(
-        store.sweep(100).await.unwrap().messages,
-        1,
-        "an hour after the sweep that saw it"
-    );
+    assert_eq!(store.sweep(100).await.unwrap().messages, 1, "an hour after the sweep that saw it");
     // The box too: 30 days after the sweep that saw it, which noted it as checked then.
     world.clock.set(NOW + 30 * 86_400 * SECOND);
     assert_eq!(store.sweep(100).await.unwrap().boxes, 1);
@@ -590,10 +510,7 @@ async fn what_was_stored_is_there_after_reopening(world: World) {
     store.close().await;
     let store = world.open().await;
     assert_eq!(bodies(&*store, key, At::START).await, ["hello"]);
-    assert_eq!(
-        store.append(key, b"hello".to_vec()).await,
-        Ok(Appended::Duplicate)
-    );
+    assert_eq!(store.append(key, b"hello".to_vec()).await, Ok(Appended::Duplicate));
     assert!(stored(&*store, key, b"again").await > at);
 }
 
@@ -623,19 +540,9 @@ async fn closing_finishes_what_was_accepted(world: World) {
     }
     assert!(store.append(key, b"late".to_vec()).await.is_err());
     let store = world.open().await;
-    let found: BTreeSet<_> = store
-        .newer(key, At::START, 200)
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|m| m.data)
-        .collect();
-    assert!(
-        acknowledged.is_subset(&found),
-        "{} acknowledged, {} found",
-        acknowledged.len(),
-        found.len()
-    );
+    let found: BTreeSet<_> =
+        store.newer(key, At::START, 200).await.unwrap().into_iter().map(|m| m.data).collect();
+    assert!(acknowledged.is_subset(&found), "{} acknowledged, {} found", acknowledged.len(), found.len());
 }
 
 async fn the_databases_own_clock_is_right(world: World) {
@@ -658,11 +565,7 @@ async fn a_newer_schema_is_left_alone(world: World) {
     let rows: i64 = match world.kind {
         Kind::Sqlite => {
             let mut database = sqlx::SqliteConnection::connect(url).await.unwrap();
-            sqlx::query(later)
-                .bind(vec![0u8])
-                .execute(&mut database)
-                .await
-                .unwrap();
+            sqlx::query(later).bind(vec![0u8]).execute(&mut database).await.unwrap();
             database.close().await.unwrap();
             assert_eq!(refusal(url).await, OpenError::NewerSchema(9999));
             let mut database = sqlx::SqliteConnection::connect(url).await.unwrap();
@@ -670,11 +573,7 @@ async fn a_newer_schema_is_left_alone(world: World) {
         }
         Kind::Postgres => {
             let mut database = sqlx::PgConnection::connect(url).await.unwrap();
-            sqlx::query(later)
-                .bind(vec![0u8])
-                .execute(&mut database)
-                .await
-                .unwrap();
+            sqlx::query(later).bind(vec![0u8]).execute(&mut database).await.unwrap();
             assert_eq!(refusal(url).await, OpenError::NewerSchema(9999));
             sqlx::query_scalar(count).fetch_one(&mut database).await.unwrap()
         }
@@ -713,26 +612,18 @@ fn files_that_are_not_ours_are_left_as_they_are() {
     let read = |name: &str| fs::read(folder.path().join(name)).unwrap();
 
     write("text", b"a text of more than sixteen bytes");
-    assert_eq!(
-        reason("text"),
-        "it is not a SQLite database; it was left as it is"
-    );
+    assert_eq!(reason("text"), "it is not a SQLite database; it was left as it is");
     assert_eq!(read("text"), b"a text of more than sixteen bytes");
 
     let other = folder.path().join("other.db");
     block_on(async {
-        let options = sqlx::sqlite::SqliteConnectOptions::new()
-            .filename(&other)
-            .create_if_missing(true);
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&other).create_if_missing(true);
         let mut database = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
         database.execute("create table notes (text text)").await.unwrap();
         database.close().await.unwrap();
     });
     let before = read("other.db");
-    assert_eq!(
-        reason("other.db"),
-        "it is the SQLite database of another program; it was left as it is"
-    );
+    assert_eq!(reason("other.db"), "it is the SQLite database of another program; it was left as it is");
     assert_eq!(read("other.db"), before);
 
     let mut damaged = b"SQLite format 3\0".to_vec();
@@ -743,10 +634,7 @@ fn files_that_are_not_ours_are_left_as_they_are() {
 
     fs::create_dir(folder.path().join("folder")).unwrap();
     assert_eq!(reason("folder"), "it is a folder: name a file in it");
-    assert_eq!(
-        reason("missing/relay.db"),
-        "its folder does not exist: create it first"
-    );
+    assert_eq!(reason("missing/relay.db"), "its folder does not exist: create it first");
 }
 
 #[test]
@@ -757,9 +645,7 @@ fn a_postgresql_that_does_not_sync_is_refused() {
         let name = world.database.url.rsplit('/').next().unwrap();
         let off = format!("alter database {name} set synchronous_commit = off");
         database.execute(sqlx::AssertSqlSafe(off)).await.unwrap();
-        let OpenError::Postgres(reason) = refusal(&world.database.url).await else {
-            panic!()
-        };
+        let OpenError::Postgres(reason) = refusal(&world.database.url).await else { panic!() };
         assert_eq!(
             reason,
             "synchronous_commit is off there, so a message could be lost after it was acknowledged: \
@@ -774,9 +660,6 @@ fn what_is_no_database_is_said_so() {
     assert!(text("mysql://me:secret@host/name").starts_with("\"mysql\" is not a database"));
     assert!(text("relay.db").starts_with("\"relay.db\" is not a database"));
     let unreachable = text("postgres://me:secret@127.0.0.1:1/name");
-    assert!(
-        unreachable.starts_with("cannot use PostgreSQL: 127.0.0.1:1: "),
-        "{unreachable}"
-    );
+    assert!(unreachable.starts_with("cannot use PostgreSQL: 127.0.0.1:1: "), "{unreachable}");
     assert!(!unreachable.contains("secret"), "{unreachable}");
 }

@@ -20,44 +20,27 @@ fn vectors(name: &str) -> Value {
 }
 
 fn path(name: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/vectors")
-        .join(name)
-        .display()
-        .to_string()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(name).display().to_string()
 }
 
 fn text<'a>(vectors: &'a Value, pointer: &str) -> &'a str {
-    vectors
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .unwrap_or_else(|| panic!("no {pointer}"))
+    vectors.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no {pointer}"))
 }
 
 fn hex(vectors: &Value, pointer: &str) -> Vec<u8> {
     let digits = text(vectors, pointer);
-    (0..digits.len())
-        .step_by(2)
-        .map(|i| u8::from_str_radix(&digits[i..i + 2], 16).unwrap())
-        .collect()
+    (0..digits.len()).step_by(2).map(|i| u8::from_str_radix(&digits[i..i + 2], 16).unwrap()).collect()
 }
 
 #[test]
 fn keys_and_link() {
     let vectors = vectors("connectoid-1.json");
     for (name, seed) in [("/skA", 0xA1), ("/skB", 0xB1), ("/sigA", 0xA2), ("/sigB", 0xB2)] {
-        assert_eq!(
-            &seal::derive_box_key(&[seed; 48]).unwrap().to_bytes()[..],
-            hex(&vectors, name),
-            "{name}"
-        );
+        assert_eq!(&seal::derive_box_key(&[seed; 48]).unwrap().to_bytes()[..], hex(&vectors, name), "{name}");
     }
     let link: Connectoid = text(&vectors, "/link").parse().unwrap();
     assert_eq!(link.to_string(), text(&vectors, "/link"));
-    assert_eq!(
-        link.key,
-        BoxKey::from_bytes(&hex(&vectors, "/skA")).unwrap().public()
-    );
+    assert_eq!(link.key, BoxKey::from_bytes(&hex(&vectors, "/skA")).unwrap().public());
     assert_eq!(link.relays.len(), 1);
     assert_eq!(link.relays[0].as_str(), "https://connecto.id");
     assert_eq!(*link.secret.unwrap().expose(), [7; 32]);
@@ -72,16 +55,8 @@ fn question() {
     assert_eq!(base64url::encode(answer.0), text(&vectors, "/question/answer"));
 
     let secrets = Secrets::one(&hex(&vectors, "/question/K")).unwrap();
-    let verifies = |answer| {
-        verify(
-            &secrets,
-            std::slice::from_ref(&relay),
-            &key.public(),
-            &answer,
-            1_795_170_000,
-            60,
-        )
-    };
+    let verifies =
+        |answer| verify(&secrets, std::slice::from_ref(&relay), &key.public(), &answer, 1_795_170_000, 60);
     assert!(verifies(answer));
     let mut other = answer;
     other.0[55] ^= 1;
@@ -91,19 +66,15 @@ fn question() {
 #[test]
 fn messages_in_psk_mode() {
     let vectors = vectors("connectoid-1.json");
-    for (kind, key, secret, signer) in [
-        ("offer", "/skA", [7; 32], "/sigB"),
-        ("answer", "/skB", [8; 32], "/sigA"),
-    ] {
+    for (kind, key, secret, signer) in
+        [("offer", "/skA", [7; 32], "/sigB"), ("answer", "/skB", [8; 32], "/sigA")]
+    {
         let key = BoxKey::from_bytes(&hex(&vectors, key)).unwrap();
         let secret = connectoid::protocol::LinkSecret::from_bytes(secret);
         let sealed = base64url::decode(text(&vectors, &format!("/{kind}/data"))).unwrap();
         let opened = open_message(&key, Some(&secret), &sealed).unwrap();
         assert_eq!(opened.content, Content::Other(kind.into()));
-        assert_eq!(
-            opened.ik,
-            SigningKey::from_bytes(&hex(&vectors, signer)).unwrap().public()
-        );
+        assert_eq!(opened.ik, SigningKey::from_bytes(&hex(&vectors, signer)).unwrap().public());
         assert_eq!(opened.n, 1);
         assert_eq!(open_message(&key, None, &sealed), Err(Junk::Seal));
     }
@@ -119,26 +90,16 @@ fn mls_opens() {
     let label = format!("MLS 1.0 {}", text(&vectors, "/encrypt_with_label/label"));
     let context = bytes("context");
     // Both are shorter than 64 bytes, so QUIC's lengths (RFC 9000, section 16) are one byte.
-    let info = [
-        &[label.len() as u8],
-        label.as_bytes(),
-        &[context.len() as u8],
-        &context,
-    ]
-    .concat();
+    let info = [&[label.len() as u8], label.as_bytes(), &[context.len() as u8], &context].concat();
     let sealed = [&[1], bytes("kem_output").as_slice(), &bytes("ciphertext")].concat();
-    assert_eq!(
-        seal::open(&key, Mode::Base, &info, b"", &sealed),
-        Ok(bytes("plaintext"))
-    );
+    assert_eq!(seal::open(&key, Mode::Base, &info, b"", &sealed), Ok(bytes("plaintext")));
 }
 
 #[test]
 fn the_second_implementation_reproduces_them_all() {
-    for (name, checked) in [
-        ("connectoid-1.json", "32 checked\n"),
-        ("mls-encrypt-with-label.json", "4 checked\n"),
-    ] {
+    for (name, checked) in
+        [("connectoid-1.json", "32 checked\n"), ("mls-encrypt-with-label.json", "4 checked\n")]
+    {
         let output = peer(&["vectors", &path(name)], "");
         assert_eq!(stdout(&output), checked, "{}", stderr(&output));
     }
@@ -149,24 +110,11 @@ fn questions_cross_both_ways() {
     let mut rng = StdRng::seed_from_u64(1);
     let key = BoxKey::generate(&mut rng);
     let relay: RelayUrl = "https://connecto.id".parse().unwrap();
-    let (sk, public) = (
-        key.to_bytes()
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect::<String>(),
-        key.public(),
-    );
+    let (sk, public) = (key.to_bytes().iter().map(|b| format!("{b:02x}")).collect::<String>(), key.public());
     let public = format!("--pub={public}");
     let relay_flag = format!("--relay={relay}");
 
-    let question = ask(
-        &mut rng,
-        &Secrets::one(&[7; 48]).unwrap(),
-        &relay,
-        &key.public(),
-        1000,
-    )
-    .unwrap();
+    let question = ask(&mut rng, &Secrets::one(&[7; 48]).unwrap(), &relay, &key.public(), 1000).unwrap();
     let reply = format!(r#"{{"ok":true,"found":true,"question":"{question}","relay":"{relay}"}}"#);
     let theirs = peer(&["answer", &format!("--sk={sk}"), &public, &relay_flag], &reply);
     let theirs: Value =
@@ -174,17 +122,6 @@ fn questions_cross_both_ways() {
     let ours = open_question(&key, &relay, &question).unwrap();
     assert_eq!(theirs["answer"], base64url::encode(ours.0));
 
-    let asked = peer(
-        &[
-            "question",
-            &public,
-            &relay_flag,
-            &format!("--plaintext={}", "0a".repeat(56)),
-        ],
-        "",
-    );
-    assert_eq!(
-        open_question(&key, &relay, stdout(&asked).trim()),
-        Ok(Answer([0x0A; 56]))
-    );
+    let asked = peer(&["question", &public, &relay_flag, &format!("--plaintext={}", "0a".repeat(56))], "");
+    assert_eq!(open_question(&key, &relay, stdout(&asked).trim()), Ok(Answer([0x0A; 56])));
 }
