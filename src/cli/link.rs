@@ -9,7 +9,9 @@ use serde::Serialize;
 use super::{Failure, Home, entropy, now_ms, print_json, print_line, say};
 use crate::{
     client::keystore::{Contact, Keystore},
-    protocol::{Ext, LinkSecret, Place, PublicKey, RelayUrl, find_connectoid, limits, make_link},
+    protocol::{
+        Ext, LinkSecret, NotARelayUrl, Place, PublicKey, RelayUrl, find_connectoid, limits, make_link,
+    },
     seal::BoxKey,
 };
 
@@ -63,8 +65,10 @@ struct Form {
     #[arg(long = "for", value_name = "NAME", value_parser = nickname)]
     name: String,
 
-    /// The relay's URL; repeat it for up to 4, in order of preference, any of which may be down
-    #[arg(long, env = "CONNECTOID_RELAY", value_name = "URL", value_delimiter = ' ')]
+    /// The relay's URL; repeat it for up to 4, in order of preference, any of which may be down [env: CONNECTOID_RELAY,
+    /// separated by spaces]
+    // Not clap's `env`: a variable that is set would conflict with `--again` and with `link show`.
+    #[arg(long, value_name = "URL", value_delimiter = ' ')]
     relay: Vec<RelayUrl>,
 
     /// The app's URL that the link opens, as https://app.example.com/; without it, the bare connectoid is printed
@@ -145,20 +149,23 @@ impl Link {
 impl Import {
     pub(super) fn run(self) -> Result<(), Failure> {
         let file = self.file.display();
-        let pem = fs::read_to_string(&self.file).map_err(|error| Failure::new(format!("{file}: {error}")))?;
+        let pem = fs::read(&self.file).map_err(|error| Failure::new(format!("{file}: {error}")))?;
         let pem = zeroize::Zeroizing::new(pem);
-        let key = BoxKey::from_pem(&pem).map_err(|error| Failure::new(format!("{file}: {error}")))?;
+        // What is not text, as DER, is no PEM.
+        let key = BoxKey::from_pem(str::from_utf8(&pem).unwrap_or_default())
+            .map_err(|error| Failure::new(format!("{file}: {error}")))?;
         self.form.make(&self.home.keystore()?, key)
     }
 }
 
 impl Form {
     fn make(self, keystore: &Keystore, key: BoxKey) -> Result<(), Failure> {
-        if !(1..=limits::MAX_RELAYS).contains(&self.relay.len()) {
+        let relays = self.relays()?;
+        if !(1..=limits::MAX_RELAYS).contains(&relays.len()) {
             return Err(Failure::with(2, "a link names 1 to 4 relays: --relay URL, or CONNECTOID_RELAY"));
         }
         let now = now_ms();
-        let mut contact = Contact::new(self.name.clone(), key, self.relay.clone(), now);
+        let mut contact = Contact::new(self.name.clone(), key, relays, now);
         contact.ext.clone_from(&self.ext);
         contact.expires = match self.expires {
             Expiry::In(time) => Some(now.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))),
@@ -169,7 +176,7 @@ impl Form {
         }
         // Everything that can go wrong does so before the keys are kept.
         let link = self.link(&contact)?;
-        let pictures = self.pictures(&link)?;
+        let code = self.qr_code(&link)?;
         let (name, replace, public) = (&self.name, self.replace, contact.key.public());
         keystore.update(|keys| {
             if keys.contacts.iter().any(|other| other.key.public() == public) {
@@ -184,18 +191,31 @@ impl Form {
                 Some(index) => drop(keys.contacts.remove(index)),
                 None => {}
             }
+            // Not before: the file may hold the picture of the link that was made for this contact.
+            self.write_svg(code.as_ref())?;
             keys.contacts.push(contact);
             Ok(())
         })?;
-        self.print(&link, public, pictures)
+        self.print(&link, public, code.as_ref())
+    }
+
+    /// The relays of the command line, else those of the environment.
+    fn relays(&self) -> Result<Vec<RelayUrl>, Failure> {
+        if !self.relay.is_empty() {
+            return Ok(self.relay.clone());
+        }
+        let listed = std::env::var("CONNECTOID_RELAY").unwrap_or_default();
+        let relays: Result<_, NotARelayUrl> = listed.split_whitespace().map(str::parse).collect();
+        relays.map_err(|error| Failure::with(2, format!("CONNECTOID_RELAY: {error}")))
     }
 
     fn print_again(self, keystore: &Keystore) -> Result<(), Failure> {
         let keys = keystore.load()?;
         let contact = super::known(&keys, &self.name)?;
         let link = self.link(contact)?;
-        let pictures = self.pictures(&link)?;
-        self.print(&link, contact.key.public(), pictures)
+        let code = self.qr_code(&link)?;
+        self.write_svg(code.as_ref())?;
+        self.print(&link, contact.key.public(), code.as_ref())
     }
 
     fn link(&self, contact: &Contact) -> Result<String, Failure> {
@@ -207,28 +227,32 @@ impl Form {
         }
     }
 
-    /// Writes the SVG file; gives the drawing for the terminal.
-    fn pictures(&self, link: &str) -> Result<Option<String>, Failure> {
+    /// The link as a QR code, if it is wanted in either form.
+    fn qr_code(&self, link: &str) -> Result<Option<QrCode>, Failure> {
         if !self.qr && self.svg.is_none() {
             return Ok(None);
         }
-        let code = QrCode::with_error_correction_level(link, qrcode::EcLevel::L)
-            .map_err(|error| Failure::new(format!("the link does not fit a QR code: {error}")))?;
-        if let Some(file) = &self.svg {
-            let svg = code.render::<render::svg::Color<'_>>().min_dimensions(256, 256).build();
-            fs::write(file, svg).map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
-        }
-        // Drawn light on dark terminals' background: the modules are the spaces between.
-        Ok(self.qr.then(|| {
-            code.render::<render::unicode::Dense1x2>()
-                .dark_color(render::unicode::Dense1x2::Light)
-                .light_color(render::unicode::Dense1x2::Dark)
-                .build()
-        }))
+        QrCode::with_error_correction_level(link, qrcode::EcLevel::L)
+            .map(Some)
+            .map_err(|error| Failure::new(format!("the link does not fit a QR code: {error}")))
     }
 
-    fn print(&self, link: &str, public: PublicKey, drawing: Option<String>) -> Result<(), Failure> {
-        if let Some(drawing) = drawing {
+    fn write_svg(&self, code: Option<&QrCode>) -> Result<(), Failure> {
+        let (Some(file), Some(code)) = (&self.svg, code) else {
+            return Ok(());
+        };
+        let svg = code.render::<render::svg::Color<'_>>().min_dimensions(256, 256).build();
+        fs::write(file, svg).map_err(|error| Failure::new(format!("{}: {error}", file.display())))
+    }
+
+    fn print(&self, link: &str, public: PublicKey, code: Option<&QrCode>) -> Result<(), Failure> {
+        if let Some(code) = code.filter(|_| self.qr) {
+            // Drawn light on dark terminals' background: the modules are the spaces between.
+            let drawing = code
+                .render::<render::unicode::Dense1x2>()
+                .dark_color(render::unicode::Dense1x2::Light)
+                .light_color(render::unicode::Dense1x2::Dark)
+                .build();
             say(&drawing);
         }
         if self.json {

@@ -9,12 +9,13 @@ mod notes;
 mod serve;
 
 use std::{
+    ffi::OsStr,
     io::{self, Write as _},
     path::PathBuf,
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, builder::Resettable};
 use rand::{SeedableRng as _, rngs::StdRng, rngs::SysRng};
 
 use crate::{
@@ -57,7 +58,7 @@ struct Home {
     keys: Option<PathBuf>,
 }
 
-// The commands say of themselves what they do, where they are.
+// What a command is for stands at its arguments: a comment here would take the place of the whole of it.
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Serve),
@@ -82,7 +83,9 @@ enum KeyCommand {
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
-    let done = match Cli::parse().command {
+    let matches = without_empty_variables(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let done = match cli.command {
         Command::Serve(serve) => serve.run(),
         Command::Link(link) => link.run(),
         Command::Key { command: KeyCommand::Import(import) } => import.run(),
@@ -100,6 +103,17 @@ pub fn run() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Lets a variable that is set to nothing count as not set, as lists of variables for containers have it.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| match arg.get_env() {
+            Some(name) if is_empty(name) => arg.env(Resettable::Reset),
+            _ => arg,
+        })
+        .mut_subcommands(without_empty_variables)
 }
 
 /// A command that did not do what it should: one clear line, and a code.

@@ -1,8 +1,8 @@
 //! `connectoid serve`: the relay as a program.
 
-use std::{path::Path, process, time::Duration};
+use std::{process, time::Duration};
 
-use clap::Args;
+use clap::{Args, builder::FalseyValueParser};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -39,7 +39,7 @@ pub(super) struct Serve {
     url: Vec<RelayUrl>,
 
     /// Rates, shares and box caps off, for tests and private networks; sizes stay
-    #[arg(long, env = "CONNECTOID_NO_LIMITS")]
+    #[arg(long, env = "CONNECTOID_NO_LIMITS", value_parser = FalseyValueParser::new())]
     no_limits: bool,
 
     /// How long a message is kept
@@ -186,7 +186,7 @@ A box of your own:  {program} link --relay {url} --for Bob
     )
 }
 
-/// This program as it can be called from here.
+/// This program as a shell can call it from here.
 fn program() -> String {
     let Ok(path) = std::env::current_exe() else {
         return "connectoid".to_owned();
@@ -197,8 +197,17 @@ fn program() -> String {
         return "connectoid".to_owned();
     }
     let here = std::env::current_dir().ok();
-    let shorter = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
-    shorter.unwrap_or(path).display().to_string()
+    match here.and_then(|here| path.strip_prefix(here).ok()) {
+        // A bare name would be looked for on the path.
+        Some(shorter) => quoted(&format!("./{}", shorter.display())),
+        None => quoted(&path.display().to_string()),
+    }
+}
+
+/// A word for the shell: as it stands if it may, else in quotes.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%".contains(c);
+    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 impl From<StartError> for Failure {

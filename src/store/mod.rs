@@ -2,6 +2,7 @@
 //!
 //! sqlx is spoken in this folder only. The promises are run as one test against every database (tests/it/store.rs).
 
+mod migrations;
 mod postgres;
 mod sql;
 mod sqlite;
@@ -158,6 +159,6 @@ pub async fn open(url: &str, keep: Keep, clock: Option<Arc<dyn Clock>>) -> Resul
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         return Ok(Arc::new(postgres::open(url, keep, clock).await?));
     }
-    // The URL may hold a password: only its scheme is repeated.
-    Err(OpenError::Url(url.split_once("://").map_or(url, |(scheme, _)| scheme).to_owned()))
+    // The URL may hold a password, even one that is not well formed: only its scheme is repeated.
+    Err(OpenError::Url(url.split_once(':').map_or(url, |(scheme, _)| scheme).to_owned()))
 }

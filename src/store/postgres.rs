@@ -8,7 +8,7 @@ use sqlx::{
 };
 
 use super::{
-    Keep, OpenError,
+    Keep, OpenError, migrations,
     sql::{Pools, SqlStore},
 };
 use crate::clock::Clock;
@@ -42,7 +42,7 @@ pub(super) async fn open(
     for setting in ["fsync", "synchronous_commit"] {
         check_durable(&pool, setting).await?;
     }
-    sqlx::migrate!("migrations/postgres").run(&pool).await?;
+    migrations::postgres().run(&pool).await?;
     let pools = Pools { read: pool.clone(), write: pool, begin: BEGIN, writers: WRITERS };
     Ok(SqlStore::new(pools, keep, clock, None))
 }

@@ -10,13 +10,12 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions as _, Connection as _, Pool, Sqlite,
-    migrate::MigrateError,
+    ConnectOptions as _, Connection as _, Sqlite,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use super::{
-    Keep, OpenError,
+    Keep, OpenError, migrations,
     sql::{Pools, SqlStore},
 };
 use crate::clock::Clock;
@@ -55,7 +54,7 @@ pub(super) async fn open(
         // `ok` to a `send` means durably stored: the sync of every commit.
         .synchronous(SqliteSynchronous::Full);
     let write = pool(1).connect_with(options.clone()).await.map_err(|e| unreadable(path, &e))?;
-    migrate(&write).await?;
+    migrations::sqlite().run(&write).await?;
     let read = pool(READERS).connect_with(options).await.map_err(|e| unreadable(path, &e))?;
     Ok(SqlStore::new(Pools { read, write, begin: BEGIN, writers: 1 }, keep, clock, Some(held)))
 }
@@ -65,7 +64,7 @@ async fn open_in_memory(keep: Keep, clock: Option<Arc<dyn Clock>>) -> Result<Sql
     let path = Path::new(":memory:");
     let options = SqliteConnectOptions::new().in_memory(true).disable_statement_logging();
     let only = pool(1).connect_with(options).await.map_err(|e| unreadable(path, &e))?;
-    migrate(&only).await?;
+    migrations::sqlite().run(&only).await?;
     Ok(SqlStore::new(Pools { read: only.clone(), write: only, begin: BEGIN, writers: 1 }, keep, clock, None))
 }
 
@@ -130,21 +129,6 @@ async fn is_ours(options: &SqliteConnectOptions) -> Result<bool, sqlx::Error> {
         sqlx::query_as("select count(*) from sqlite_schema").fetch_one(&mut connection).await?;
     connection.close().await?;
     Ok(application == APPLICATION_ID || (application == 0 && tables == 0))
-}
-
-async fn migrate(pool: &Pool<Sqlite>) -> Result<(), OpenError> {
-    sqlx::migrate!("migrations/sqlite").run(pool).await.map_err(OpenError::from)
-}
-
-impl From<MigrateError> for OpenError {
-    fn from(error: MigrateError) -> Self {
-        match error {
-            MigrateError::VersionMissing(version) | MigrateError::VersionTooNew(version, _) => {
-                Self::NewerSchema(version)
-            }
-            other => Self::Migration(other.to_string()),
-        }
-    }
 }
 
 fn unreadable(path: &Path, error: &sqlx::Error) -> OpenError {

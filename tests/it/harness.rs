@@ -188,10 +188,6 @@ impl TestRelay {
     }
 
     /// Stops the relay and waits until it let go of its database.
-    pub fn stop(mut self) {
-        self.stop_now();
-    }
-
     fn stop_now(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {

@@ -12,8 +12,18 @@
     reason = "a test says what it needs by failing, and waits in real time for real processes"
 )]
 
+mod cli;
+mod crash;
+mod curl;
+mod declines;
 mod deliver;
 mod documents;
+mod evil;
 mod harness;
+mod http;
+mod notes;
+mod openapi;
+mod process;
+mod proxy;
 mod store;
 mod vectors;

@@ -1,0 +1,395 @@
+//! The relay over HTTP, as a stranger with curl sees it.
+
+mod answers;
+mod fields;
+mod messages;
+mod sizes;
+
+use std::{
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpStream},
+    time::Duration,
+};
+
+use connectoid::{
+    protocol::{RelayUrl, base64url},
+    seal::{BoxKey, question::open_question},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{
+        KEY, Kind, Person, Reply, TestDatabase, TestRelay, fresh_key, fresh_pub, get, post, request, stdout,
+    },
+    proxy::Proxy,
+};
+
+/// A connection on which a test writes what it likes.
+struct Wire(TcpStream);
+
+impl Wire {
+    fn to(relay: &TestRelay) -> Self {
+        let stream = TcpStream::connect(relay.url.strip_prefix("http://").unwrap()).unwrap();
+        // Only a relay that fails to answer is waited for so long.
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Self(stream)
+    }
+
+    fn write(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        // A relay that refuses early need not read the rest.
+        drop(self.0.write_all(bytes.as_ref()));
+        self
+    }
+
+    /// Says that nothing more will come.
+    fn end(&mut self) -> &mut Self {
+        drop(self.0.shutdown(Shutdown::Write));
+        self
+    }
+
+    /// Reads one reply.
+    fn reply(&mut self) -> Reply {
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            let read = self.0.read(&mut byte).unwrap();
+            assert_eq!(read, 1, "closed without a reply: {}", String::from_utf8_lossy(&head));
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let mut lines = head.trim_end().split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers = lines.map(|line| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (name.to_lowercase(), value.to_owned())
+        });
+        let mut reply = Reply { status, headers: headers.collect(), body: String::new() };
+        let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).unwrap();
+        reply.body = String::from_utf8(body).unwrap();
+        reply
+    }
+
+    /// Whether the relay closed the connection, and sent nothing more.
+    fn is_closed(&mut self) -> bool {
+        match self.0.read(&mut [0]) {
+            Ok(read) => read == 0,
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    }
+}
+
+/// `POST /` with exactly these headers.
+fn raw_post(relay: &TestRelay, headers: &str, body: &str) -> Reply {
+    let length = body.len();
+    let message = format!("POST / HTTP/1.1\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
+    Wire::to(relay).write(message).reply()
+}
+
+fn send(to: impl serde::Serialize, data: &str) -> Value {
+    json!({"pub": to, "ext": null, "action": "send", "data": data})
+}
+
+fn check(key: impl serde::Serialize) -> Value {
+    json!({"pub": key, "ext": null, "action": "check", "at": 0})
+}
+
+fn receive(key: &BoxKey, answer: &str, at: i64, limit: u32) -> Value {
+    json!({"pub": key.public(), "ext": null, "answer": answer, "action": "receive", "at": at, "limit": limit})
+}
+
+fn text(reply: &Reply) -> (u16, &str) {
+    (reply.status, &reply.body)
+}
+
+/// The answer to the question in this reply, which must name this relay.
+fn open(key: &BoxKey, reply: &Reply, relay: &str) -> String {
+    let json = reply.json();
+    assert_eq!(json["relay"], relay);
+    // Names of a local network are no relay's URL in a link, but a Host header may hold them.
+    let url = RelayUrl::from_host_header(relay.strip_prefix("http://").unwrap_or_default());
+    let url = url.unwrap_or_else(|| relay.parse().unwrap());
+    let answer = open_question(key, &url, json["question"].as_str().unwrap()).unwrap();
+    base64url::encode(answer.0)
+}
+
+/// The calls of the draft, with real values in the place of its shortened ones, and the comma that it forgot.
+#[test]
+fn the_drafts_own_curl_calls() {
+    let relay = TestRelay::start();
+    let person = Person::new();
+    let key = fresh_key();
+    let pub_ = key.public();
+    let url = &relay.url;
+    let curl = |line: String| {
+        let output = person.shell(&line.replacen("curl ", "curl --silent --show-error --max-time 20 ", 1));
+        assert!(output.status.success(), "{output:?}");
+        stdout(&output)
+    };
+
+    let sent = curl(format!(
+        r#"curl {url}/ -d '{{
+"pub": "{pub_}",
+"ext": null,
+"action": "send",
+"data": "vttf66efd34dttf66fg6fde57gg"
+}}'"#
+    ));
+    assert_eq!(sent, r#"{"ok":true}"#);
+
+    let checked = curl(format!(
+        r#"curl {url}/ -d '{{
+"pub": "{pub_}",
+"ext": null,
+"action": "check",
+"at": 0
+}}'"#
+    ));
+    let (before, rest) = checked.split_at(34);
+    assert_eq!(before, r#"{"ok":true,"found":true,"question""#);
+    assert!(rest.ends_with(r#"","relay":"https://connecto.id"}"#), "{checked}");
+
+    let answer = relay.answer(&key);
+    let received = curl(format!(
+        r#"curl {url}/ -d '{{
+"pub": "{pub_}",
+"ext": null,
+"answer": "{answer}",
+"action": "receive",
+"at": 0,
+"limit": 1
+}}'"#
+    ));
+    assert_eq!(received, r#"{"ok":true,"at":1795158000000000,"data":"vttf66efd34dttf66fg6fde57gg"}"#);
+}
+
+#[test]
+fn the_drafts_shortened_values_are_told_what_is_wrong() {
+    let relay = TestRelay::start();
+    let shortened =
+        post(&relay.url, "{\n\"pub\": \"123abc\",\n\"ext\": null,\n\"action\": \"check\",\n\"at\": 0\n}");
+    assert_eq!(shortened.status, 400);
+    assert_eq!(
+        shortened.body,
+        r#"{"ok":false,"error":"Bad key","detail":"pub must be a P-384 public key, SEC 1 compressed, as 66 characters of base64url"}"#
+    );
+    let without_comma = post(
+        &relay.url,
+        "{\n\"pub\": \"42abc123def456\",\n\"ext\": null,\n\"answer\": \"hghy64egyu7yguy5\"\n\"action\": \"receive\",\n\"at\": 0,\n\"limit\": 1\n}",
+    );
+    assert_eq!(
+        (without_comma.status, without_comma.body.as_str()),
+        (
+            400,
+            r#"{"ok":false,"error":"Bad request","detail":"the body must be one JSON object: expected `,` or `}` at line 5 column 1"}"#
+        )
+    );
+}
+
+#[test]
+fn any_content_type_and_none() {
+    let relay = TestRelay::start();
+    let body = check(fresh_pub()).to_string();
+    for header in [
+        "",
+        "Content-Type: application/json\r\n",
+        "Content-Type: application/json; charset=utf-16\r\n",
+        "Content-Type: text/plain;charset=UTF-8\r\n",
+        "Content-Type: application/x-www-form-urlencoded\r\n",
+        "Content-Type: multipart/form-data; boundary=x\r\n",
+        "Content-Type: image/png\r\n",
+        "Content-Type:\r\n",
+        "Content-Type: nonsense\r\n",
+        "Content-Type: a/b\r\nContent-Type: c/d\r\n",
+        // What is said to be compressed is not decompressed.
+        "Content-Encoding: gzip\r\n",
+        "Accept: image/png\r\n",
+        "Authorization: Bearer x\r\nCookie: a=b\r\n",
+    ] {
+        let reply = raw_post(&relay, &format!("Host: x\r\n{header}"), &body);
+        assert_eq!((reply.status, reply.body.as_str()), (200, r#"{"ok":true,"found":false}"#), "{header}");
+        assert_eq!(reply.header("content-type"), Some("application/json"));
+        assert_eq!(reply.header("set-cookie"), None);
+    }
+    let reply = request("POST", &format!("{}/?a=b", relay.url), &[], body.as_bytes());
+    assert_eq!(reply.body, r#"{"ok":true,"found":false}"#, "a query changes nothing");
+}
+
+#[test]
+fn every_reply_says_who_may_read_it_and_that_it_is_not_kept() {
+    let relay = TestRelay::start();
+    let to = fresh_pub();
+    for n in 0..32 {
+        relay.send(&to, &[n]);
+    }
+    let receive = json!({"pub": to, "action": "receive", "answer": "x"});
+    let replies = [
+        (200, relay.post(&check(to))),
+        (400, relay.post(&json!({}))),
+        (400, relay.post(&check("x"))),
+        (403, relay.post(&receive)),
+        (404, get(&format!("{}/nothing", relay.url))),
+        (405, request("PUT", &relay.url, &[], b"{}")),
+        (413, post(&relay.url, &"x".repeat(32_769))),
+        (429, relay.post(&send(to, "b25lIG1vcmU"))),
+        (200, get(&relay.url)),
+        (200, get(&format!("{}/info", relay.url))),
+        (200, get(&format!("{}/health", relay.url))),
+        (200, get(&format!("{}/ready", relay.url))),
+        (200, get(&format!("{}/openapi.yaml", relay.url))),
+        (204, request("OPTIONS", &relay.url, &[], b"")),
+    ];
+    for (status, reply) in replies {
+        assert_eq!(reply.status, status, "{reply:?}");
+        assert_eq!(reply.header("access-control-allow-origin"), Some("*"), "{reply:?}");
+        assert_eq!(reply.header("access-control-allow-credentials"), None);
+        assert_eq!(reply.header("access-control-expose-headers"), Some("Retry-After"));
+        assert_eq!(reply.header("cache-control"), Some("no-store"));
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(reply.header("retry-after"), (status == 429).then_some("60"));
+        assert_eq!(reply.header("allow").is_some(), status == 405);
+    }
+}
+
+#[test]
+fn the_preflight_of_a_browser_anywhere() {
+    let relay = TestRelay::start();
+    for path in ["/", "/info", "/ready", "/openapi.yaml", "/nothing", "/nothing/at/all"] {
+        let asked = [
+            ("origin", "https://app.example.com"),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "content-type"),
+        ];
+        let reply = request("OPTIONS", &format!("{}{path}", relay.url), &asked, b"");
+        assert_eq!((reply.status, reply.body.as_str()), (204, ""), "{path}");
+        assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
+        assert_eq!(reply.header("access-control-allow-methods"), Some("GET, HEAD, OPTIONS, POST"));
+        assert_eq!(reply.header("access-control-allow-headers"), Some("Content-Type"));
+        assert_eq!(reply.header("access-control-max-age"), Some("86400"));
+    }
+    let asterisk = Wire::to(&relay).write("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n").reply();
+    assert_eq!(asterisk.status, 204);
+}
+
+#[test]
+fn head_is_get_without_the_body() {
+    let relay = TestRelay::start();
+    for path in ["/", "/info", "/health", "/ready", "/openapi.yaml", "/nothing"] {
+        let get = get(&format!("{}{path}", relay.url));
+        let asked = format!("HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let mut wire = Wire::to(&relay);
+        let mut head = String::new();
+        wire.write(asked).0.read_to_string(&mut head).unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {} ", get.status)), "{path}: {head}");
+        assert!(head.ends_with("\r\n\r\n"), "{path}: a body: {head}");
+        let length = format!("\r\ncontent-length: {}\r\n", get.body.len());
+        assert!(head.to_lowercase().contains(&length), "{path}: {head}");
+    }
+}
+
+#[test]
+fn what_is_not_there() {
+    let relay = TestRelay::start();
+    let nothing = get(&format!("{}/nothing", relay.url));
+    assert_eq!(
+        (nothing.status, nothing.body.as_str()),
+        (404, r#"{"ok":false,"error":"Not found","detail":"requests go to POST /; see GET / for help"}"#)
+    );
+    let body = check(KEY).to_string();
+    let elsewhere = request("POST", &format!("{}/api", relay.url), &[], body.as_bytes());
+    assert_eq!((elsewhere.status, elsewhere.body), (404, nothing.body));
+    let method = r#"{"ok":false,"error":"Method not allowed","detail":"requests of the protocol are POST /; the Allow header says what this path takes"}"#;
+    for (path, allow) in [("/", "GET, HEAD, OPTIONS, POST"), ("/info", "GET, HEAD, OPTIONS")] {
+        let reply = request("DELETE", &format!("{}{path}", relay.url), &[], b"");
+        assert_eq!((reply.status, reply.body.as_str()), (405, method));
+        assert_eq!(reply.header("allow"), Some(allow));
+    }
+}
+
+#[test]
+fn info_says_what_holds() {
+    let relay = TestRelay::start();
+    let version = env!("CARGO_PKG_VERSION");
+    let info = get(&format!("{}/info", relay.url));
+    assert_eq!(info.header("content-type"), Some("application/json"));
+    assert_eq!(
+        info.body,
+        format!(
+            r#"{{"ok":true,"name":"connectoid","version":"{version}","protocol":1,"time":1795158000000000,"relays":["https://connecto.id"],"limits":{{"requestBytes":32768,"messageBytes":16384,"receive":32,"wait":0,"boxMessages":32,"boxBytes":524288,"messageTtl":3600,"answerTtl":60,"boxTtl":2592000}}}}"#
+        )
+    );
+
+    let other = TestRelay::with(|config| {
+        config.urls = vec![];
+        config.keep.box_cap = None;
+        config.keep.message_ttl = Duration::from_secs(7);
+        config.keep.box_ttl = Duration::from_secs(8);
+        config.answer_ttl = Duration::from_secs(9);
+    });
+    other.clock.advance(Duration::from_micros(1));
+    assert_eq!(
+        get(&format!("{}/info", other.url)).body,
+        format!(
+            r#"{{"ok":true,"name":"connectoid","version":"{version}","protocol":1,"time":1795158000000001,"relays":[],"limits":{{"requestBytes":32768,"messageBytes":16384,"receive":32,"wait":0,"boxMessages":null,"boxBytes":null,"messageTtl":7,"answerTtl":9,"boxTtl":8}}}}"#
+        )
+    );
+}
+
+#[test]
+fn health_is_the_process_and_ready_is_the_database_too() {
+    let database = TestDatabase::new(Kind::Postgres);
+    let proxy = Proxy::before(&database.url);
+    let relay = TestRelay::on(&proxy.url, |_| ());
+    let ask = |path: &str| {
+        let reply = get(&format!("{}{path}", relay.url));
+        assert_eq!(reply.header("content-type"), Some("application/json"));
+        let after = reply.header("retry-after").map(str::to_owned);
+        (reply.status, reply.body, after)
+    };
+    let ok = (200, r#"{"ok":true}"#.to_owned(), None);
+    assert_eq!(ask("/health"), ok);
+    assert_eq!(ask("/ready"), ok);
+    proxy.cut();
+    assert_eq!(ask("/health"), ok);
+    assert_eq!(
+        ask("/ready"),
+        (
+            503,
+            r#"{"ok":false,"error":"Busy","detail":"the relay cannot do this just now; send the same request again","retryAfter":2}"#.to_owned(),
+            Some("2".to_owned())
+        )
+    );
+    proxy.mend();
+    assert_eq!(ask("/ready"), ok);
+}
+
+#[test]
+fn the_curl_lines_of_the_help_work() {
+    let relay = TestRelay::start();
+    let help = get(&relay.url);
+    assert_eq!(help.header("content-type"), Some("text/plain; charset=utf-8"));
+    assert!(help.body.starts_with("connectoid "), "{}", help.body);
+    let key = fresh_key();
+    let lines: Vec<String> = help
+        .body
+        .lines()
+        .filter_map(|line| line.find("curl ").map(|at| &line[at..]))
+        .filter(|line| line.contains("-d '"))
+        .map(|line| line.replace("https://connecto.id/", &format!("{}/", relay.url)))
+        .map(|line| line.replace("curl ", "curl --silent --show-error --max-time 20 "))
+        .map(|line| line.replace("\"PUB\"", &format!("\"{}\"", key.public())))
+        .map(|line| line.replace("BASE64URL", "aGVsbG8"))
+        .collect();
+    assert_eq!(lines.len(), 3, "{}", help.body);
+    let person = Person::new();
+    let run = |line: &str| {
+        let output = person.shell(line);
+        assert!(output.status.success(), "{line}: {output:?}");
+        stdout(&output)
+    };
+    assert_eq!(run(&lines[0]), r#"{"ok":true}"#);
+    assert!(run(&lines[1]).starts_with(r#"{"ok":true,"found":true,"question":""#));
+    let receive = lines[2].replace("ANSWER", &relay.answer(&key));
+    assert_eq!(run(&receive), r#"{"ok":true,"at":1795158000000000,"data":"aGVsbG8"}"#);
+}
