@@ -9,7 +9,7 @@ use sqlx::{
 
 use super::{
     Keep, OpenError, migrations,
-    sql::{Pools, SqlStore},
+    sql::{SqlStore, Tables},
 };
 use crate::clock::Clock;
 
@@ -43,8 +43,7 @@ pub(super) async fn open(
         check_durable(&pool, setting).await?;
     }
     migrations::postgres().run(&pool).await?;
-    let pools = Pools { read: pool.clone(), write: pool, begin: BEGIN, writers: WRITERS };
-    Ok(SqlStore::new(pools, keep, clock, None))
+    Ok(Tables { read: pool.clone(), write: pool, begin: BEGIN, keep, clock }.into_store(WRITERS, None))
 }
 
 /// `ok` to a `send` means durably stored; a server that does not sync cannot keep that.

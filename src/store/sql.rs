@@ -101,18 +101,6 @@ const READ_SECRET: &str = "select secret from relay_secret";
 /// A check is noted at most this often.
 const NOTE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What opening a database gives.
-pub(super) struct Pools<DB: Database> {
-    /// For reading.
-    pub(super) read: Pool<DB>,
-    /// For writing: one connection where the database has one writer.
-    pub(super) write: Pool<DB>,
-    /// How a transaction begins that writes.
-    pub(super) begin: &'static str,
-    /// How many transactions of messages run side by side.
-    pub(super) writers: usize,
-}
-
 /// A store on a database that sqlx speaks.
 pub(super) struct SqlStore<DB: Database> {
     tables: Tables<DB>,
@@ -123,12 +111,17 @@ pub(super) struct SqlStore<DB: Database> {
     held: Mutex<Option<std::fs::File>>,
 }
 
-struct Tables<DB: Database> {
-    read: Pool<DB>,
-    write: Pool<DB>,
-    begin: &'static str,
-    keep: Keep,
-    clock: Option<Arc<dyn Clock>>,
+/// An open database, and the rules of what is kept in it.
+pub(super) struct Tables<DB: Database> {
+    /// For reading.
+    pub(super) read: Pool<DB>,
+    /// For writing: one connection where the database has one writer.
+    pub(super) write: Pool<DB>,
+    /// How a transaction begins that writes.
+    pub(super) begin: &'static str,
+    pub(super) keep: Keep,
+    /// A clock set by hand; without one, the database's own.
+    pub(super) clock: Option<Arc<dyn Clock>>,
 }
 
 impl<DB: Database> Clone for Tables<DB> {
@@ -203,8 +196,8 @@ where
     for<'q> Option<i64>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
     for<'q> Vec<u8>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
 {
-    /// Starts the writers.
-    fn into_store(self, writers: usize, held: Option<std::fs::File>) -> SqlStore<DB> {
+    /// Starts the writers. `held` is let go of when the store is closed.
+    pub(super) fn into_store(self, writers: usize, held: Option<std::fs::File>) -> SqlStore<DB> {
         let (queues, tasks) = (0..writers)
             .map(|_| {
                 let tables = self.clone();
@@ -364,27 +357,6 @@ where
         sqlx::query(KEEP_SECRET).bind(candidate).execute(&self.write).await?;
         let (secret,): (Vec<u8>,) = sqlx::query_as(READ_SECRET).fetch_one(&self.write).await?;
         Ok(secret)
-    }
-}
-
-impl<DB> SqlStore<DB>
-where
-    DB: Database,
-    DB::Arguments: IntoArguments<DB>,
-    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
-    usize: ColumnIndex<DB::Row>,
-    for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
-    for<'q> Option<i64>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
-    for<'q> Vec<u8>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
-{
-    pub(super) fn new(
-        pools: Pools<DB>,
-        keep: Keep,
-        clock: Option<Arc<dyn Clock>>,
-        held: Option<std::fs::File>,
-    ) -> Self {
-        let Pools { read, write, begin, writers } = pools;
-        Tables { read, write, begin, keep, clock }.into_store(writers, held)
     }
 }
 

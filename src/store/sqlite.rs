@@ -16,7 +16,7 @@ use sqlx::{
 
 use super::{
     Keep, OpenError, migrations,
-    sql::{Pools, SqlStore},
+    sql::{SqlStore, Tables},
 };
 use crate::clock::Clock;
 
@@ -56,7 +56,7 @@ pub(super) async fn open(
     let write = pool(1).connect_with(options.clone()).await.map_err(|e| unreadable(path, &e))?;
     migrations::sqlite().run(&write).await?;
     let read = pool(READERS).connect_with(options).await.map_err(|e| unreadable(path, &e))?;
-    Ok(SqlStore::new(Pools { read, write, begin: BEGIN, writers: 1 }, keep, clock, Some(held)))
+    Ok(Tables { read, write, begin: BEGIN, keep, clock }.into_store(1, Some(held)))
 }
 
 /// A database that is gone with the process, in its one connection.
@@ -65,7 +65,7 @@ async fn open_in_memory(keep: Keep, clock: Option<Arc<dyn Clock>>) -> Result<Sql
     let options = SqliteConnectOptions::new().in_memory(true).disable_statement_logging();
     let only = pool(1).connect_with(options).await.map_err(|e| unreadable(path, &e))?;
     migrations::sqlite().run(&only).await?;
-    Ok(SqlStore::new(Pools { read: only.clone(), write: only, begin: BEGIN, writers: 1 }, keep, clock, None))
+    Ok(Tables { read: only.clone(), write: only, begin: BEGIN, keep, clock }.into_store(1, None))
 }
 
 fn pool(connections: u32) -> SqlitePoolOptions {
