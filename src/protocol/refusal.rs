@@ -104,7 +104,7 @@ impl Refusal {
             Self::TooOften { detail, .. } | Self::TooBig { detail } | Self::BadRequest { detail } => detail.clone(),
             Self::BadKey => "pub must be a P-384 public key, SEC 1 compressed, as 66 characters of base64url".into(),
             Self::WrongAnswer => {
-                "send check with \"ask\":true, open the question and send its 56 bytes as answer within a minute".into()
+                "send check with \"ask\":true, open the question and send its 56 bytes as answer while they count (answerTtl in /info)".into()
             }
             Self::Busy { .. } => "the relay cannot do this just now; send the same request again".into(),
             Self::NotFound => "requests go to POST /; see GET / for help".into(),

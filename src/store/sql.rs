@@ -180,6 +180,17 @@ fn worth_another_try(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| code == "40P01" || code == "40001")
 }
 
+/// Does it, and does it once more if that is worth it.
+async fn insistently<T, F>(work: impl Fn() -> F) -> Result<T, sqlx::Error>
+where
+    F: Future<Output = Result<T, sqlx::Error>>,
+{
+    match work().await {
+        Err(error) if worth_another_try(&error) => work().await,
+        result => result,
+    }
+}
+
 /// The first 8 bytes of the SHA-256. Only narrows the search: bytes are compared in full.
 fn tag(data: &[u8]) -> i64 {
     let digest = Sha256::digest(data);
@@ -203,7 +214,7 @@ where
                 let tables = self.clone();
                 writer::start(move |batch| {
                     let tables = tables.clone();
-                    async move { Ok(tables.append_all(&batch).await?) }
+                    async move { Ok(insistently(|| tables.append_all(&batch)).await?) }
                 })
             })
             .unzip();
@@ -216,13 +227,6 @@ where
     }
 
     async fn append_all(&self, batch: &[Append]) -> Result<Vec<Appended>, sqlx::Error> {
-        match self.append_once(batch).await {
-            Err(error) if worth_another_try(&error) => self.append_once(batch).await,
-            result => result,
-        }
-    }
-
-    async fn append_once(&self, batch: &[Append]) -> Result<Vec<Appended>, sqlx::Error> {
         let mut connection = self.write.acquire().await?;
         let mut transaction = connection.begin_with(self.begin).await?;
         let mut results = Vec::with_capacity(batch.len());
@@ -386,15 +390,15 @@ where
     }
 
     fn delete_upto(&self, key: PublicKey, at: At) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { patiently(self.tables.delete_upto(&key, at)).await })
+        Box::pin(async move { patiently(insistently(|| self.tables.delete_upto(&key, at))).await })
     }
 
     fn delete_box(&self, key: PublicKey) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { patiently(self.tables.delete_box(&key)).await })
+        Box::pin(async move { patiently(insistently(|| self.tables.delete_box(&key))).await })
     }
 
     fn sweep(&self, limit: u32) -> BoxFuture<'_, Result<Swept, StoreError>> {
-        Box::pin(async move { patiently(self.tables.sweep(limit)).await })
+        Box::pin(async move { patiently(insistently(|| self.tables.sweep(limit))).await })
     }
 
     fn now(&self) -> BoxFuture<'_, Result<i64, StoreError>> {

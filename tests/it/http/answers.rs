@@ -190,14 +190,14 @@ fn wrong_answers_do_not_tell_why_they_are_wrong() {
             text(&reply),
             (
                 403,
-                r#"{"ok":false,"error":"Wrong answer","detail":"send check with \"ask\":true, open the question and send its 56 bytes as answer within a minute"}"#
+                r#"{"ok":false,"error":"Wrong answer","detail":"send check with \"ask\":true, open the question and send its 56 bytes as answer while they count (answerTtl in /info)"}"#
             )
         );
         let headers = [
             ("access-control-allow-origin", "*"),
             ("access-control-expose-headers", "Retry-After"),
             ("cache-control", "no-store"),
-            ("content-length", "142"),
+            ("content-length", "164"),
             ("content-type", "application/json"),
             ("x-content-type-options", "nosniff"),
         ];
