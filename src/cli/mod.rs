@@ -5,7 +5,8 @@
 mod answer;
 mod contacts;
 mod link;
-mod notes;
+mod receive;
+mod send;
 mod serve;
 
 use std::{
@@ -69,11 +70,11 @@ enum Command {
         command: KeyCommand,
     },
     Contacts(contacts::Contacts),
-    Send(notes::Send),
-    Receive(notes::Receive),
-    Seal(notes::Seal),
+    Send(send::Send),
+    Receive(receive::Receive),
+    Seal(send::Seal),
     Answer(answer::Answer),
-    Open(notes::Open),
+    Open(receive::Open),
 }
 
 #[derive(Subcommand)]

@@ -2,7 +2,7 @@
 //!
 //! No redirects, no cookies, no credentials; a reply of at most 1 MiB within 10 seconds.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use serde::{Deserialize, de::DeserializeOwned};
 use ureq::{Agent, Body, config::Config, http::Response};
@@ -11,6 +11,12 @@ use crate::protocol::{RefusalBody, RelayUrl, Request, limits::MAX_REPLY_BYTES};
 
 /// How long a relay has for a reply, all in all.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a request is sent before its relay counts as down.
+const TRIES: u32 = 3;
+
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Talks to relays. Blocks; meant for command line tools and threads of their own.
 #[derive(Debug, Clone)]
@@ -108,6 +114,37 @@ impl Transport {
             Err(_) => {
                 Err(misbehaves(&format!("it answered with status {status}: is this the URL of a relay?")))
             }
+        }
+    }
+
+    /// As [`Transport::ask`], and again if the relay was not reached or is busy: three times at most, the same bytes, so
+    /// that nothing is stored twice. Blocks for the pauses between.
+    ///
+    /// # Errors
+    /// Those of the last try.
+    pub fn ask_patiently<T: DeserializeOwned>(
+        &self,
+        relay: &RelayUrl,
+        request: &Request,
+    ) -> Result<T, TransportError> {
+        let mut tries = 1;
+        loop {
+            let error = match self.ask(relay, request) {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            };
+            let pause = match &error {
+                TransportError::Unreachable { .. } => Duration::from_secs(1),
+                TransportError::Refused { body, .. } if body.error == "Busy" => {
+                    Duration::from_secs(body.retry_after.unwrap_or(1).into())
+                }
+                _ => return Err(error),
+            };
+            if tries == TRIES || pause > LONGEST_PAUSE {
+                return Err(error);
+            }
+            tries += 1;
+            thread::sleep(pause);
         }
     }
 }

@@ -1,80 +1,28 @@
-//! `connectoid send`, `receive`, `seal` and `open`: notes, with and without curl.
+//! `connectoid receive` and `open`: notes that came, with and without curl.
 
-use std::{
-    fs,
-    io::{self, IsTerminal as _, Read as _},
-    path::PathBuf,
-    thread,
-    time::Duration,
-};
+use std::io::{self, IsTerminal as _};
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{
-    Failure, Home, answer::read_reply, contacts::date, entropy, known, now_ms, print, print_json, say,
-};
+use super::{Failure, Home, answer::read_reply, contacts::date, known, now_ms, print, print_json, say};
 use crate::{
     client::{
         keystore::{Contact, InboxNote, Keystore, NotTaken},
         transport::{Transport, TransportError},
     },
     protocol::{
-        At, Checked, Connectoid, PublicKey, Received, RelayUrl, Request, Upto, base64url, find_connectoid,
-        limits::MAX_RECEIVE,
+        Answer, At, Checked, PublicKey, Received, RelayUrl, Request, Upto, base64url, limits::MAX_RECEIVE,
     },
     seal::{
-        SigningKey,
-        message::{Content, NotSealed, open_message, seal_note},
+        message::{Content, open_message},
         question::open_question,
     },
 };
 
-/// How often a request is sent before its relay counts as down.
-const TRIES: u32 = 3;
-
-/// The longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
 /// The most replies read from one relay in one go. An honest one holds 32 messages in a box by default; one that
 /// never ends must not keep us for ever.
 const MOST_REPLIES: u32 = 64;
-
-/// Send a note to whoever made a link
-///
-/// Reads the note from standard input, or from a file; up to 8,892 bytes. It is sealed on this machine; no relay can
-/// read it. Sends to every relay of the link, and succeeds if one of them stored it.
-#[derive(Args)]
-pub(super) struct Send {
-    #[command(flatten)]
-    note: Note,
-    /// As one line of JSON: which relays stored it, and what the others said
-    #[arg(long)]
-    json: bool,
-}
-
-/// Turn a note into a `send` request, for curl
-///
-/// Reads the note from standard input, or from a file; up to 8,892 bytes. Writes the whole request:
-///
-///   echo hello | connectoid seal LINK | curl -s URL -d @-
-#[derive(Args)]
-#[command(verbatim_doc_comment)]
-pub(super) struct Seal {
-    #[command(flatten)]
-    note: Note,
-}
-
-#[derive(Args)]
-struct Note {
-    #[command(flatten)]
-    home: Home,
-    /// The link, or the bare connectoid in it
-    link: String,
-    /// The note's file, instead of standard input
-    #[arg(long)]
-    file: Option<PathBuf>,
-}
 
 /// Receive the notes sent to a link
 ///
@@ -108,101 +56,6 @@ pub(super) struct Open {
     /// One line of JSON per note
     #[arg(long)]
     json: bool,
-}
-
-impl Note {
-    /// Reads and seals the note: where to, and its bytes.
-    fn seal(&self) -> Result<(Connectoid, Vec<u8>), Failure> {
-        let to = find_connectoid(&self.link).map_err(Failure::new)?.connectoid;
-        let note = self.read()?;
-        let mut rng = entropy()?;
-        let fresh = SigningKey::generate(&mut rng);
-        // The counter is stored before anything is sealed with it: after a crash it is never used again.
-        let (signer, n) =
-            self.home.keystore()?.update(|keys| Ok::<_, Failure>(keys.next_signature(to.key, fresh)))?;
-        let sealed = seal_note(&mut rng, &to.key, to.secret.as_ref(), &signer, n, now_ms(), &note);
-        sealed.map(|sealed| (to, sealed)).map_err(|error| match error {
-            NotSealed::TooLong(_) => Failure::with(2, error),
-            NotSealed::Seal(_) => Failure::new(error),
-        })
-    }
-
-    fn read(&self) -> Result<Vec<u8>, Failure> {
-        if let Some(file) = &self.file {
-            return fs::read(file).map_err(|error| Failure::new(format!("{}: {error}", file.display())));
-        }
-        if io::stdin().is_terminal() {
-            say("write the note, then end it with Ctrl-D:");
-        }
-        let mut note = Vec::new();
-        io::stdin().read_to_end(&mut note).map_err(Failure::new)?;
-        Ok(note)
-    }
-}
-
-impl Seal {
-    pub(super) fn run(self) -> Result<(), Failure> {
-        let (to, data) = self.note.seal()?;
-        print_json(&Request::Send { key: to.key, ext: to.ext, data })
-    }
-}
-
-impl Send {
-    pub(super) fn run(self) -> Result<(), Failure> {
-        #[derive(Serialize)]
-        struct Sent<'a> {
-            stored: Vec<&'a RelayUrl>,
-            failed: Vec<String>,
-        }
-        let (to, data) = self.note.seal()?;
-        let request = Request::Send { key: to.key, ext: to.ext.clone(), data };
-        let transport = Transport::new();
-        let (mut stored, mut failed) = (Vec::new(), Vec::new());
-        for relay in &to.relays {
-            match ask_patiently::<serde_json::Value>(&transport, relay, &request) {
-                Ok(_) => stored.push(relay),
-                Err(error) => failed.push(error),
-            }
-        }
-        let why: Vec<String> = failed.iter().map(ToString::to_string).collect();
-        if self.json {
-            print_json(&Sent { stored: stored.clone(), failed: why.clone() })?;
-        } else {
-            why.iter().for_each(|error| say(&format!("connectoid: {error}")));
-            stored.iter().for_each(|relay| say(&format!("stored at {relay}")));
-        }
-        match failed.pop() {
-            Some(last) if stored.is_empty() => Err(last.into()),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Asks, and asks again if the relay was not reached or is busy: the same bytes, so that nothing is stored twice.
-fn ask_patiently<T: serde::de::DeserializeOwned>(
-    transport: &Transport,
-    relay: &RelayUrl,
-    request: &Request,
-) -> Result<T, TransportError> {
-    let mut tries = 1;
-    loop {
-        let error = match transport.ask(relay, request) {
-            Ok(reply) => return Ok(reply),
-            Err(error) => error,
-        };
-        let pause = match &error {
-            TransportError::Unreachable { .. } => Duration::from_secs(1),
-            TransportError::Refused { body, .. } if body.error == "Busy" => {
-                Duration::from_secs(body.retry_after.unwrap_or(1).into())
-            }
-            _ => return Err(error),
-        };
-        if tries == TRIES || pause > LONGEST_PAUSE {
-            return Err(error);
-        }
-        tries += 1;
-        thread::sleep(pause);
-    }
 }
 
 impl Receive {
@@ -252,7 +105,7 @@ impl Receive {
 
 /// What was read from one relay.
 struct Taken {
-    answer: crate::protocol::Answer,
+    answer: Answer,
     at: At,
     /// Whether all of it is in the inbox, so that the relay need not keep it.
     complete: bool,
@@ -275,7 +128,7 @@ fn take_all(
     let ext = contact.ext.clone();
     let check =
         Request::Check { key, ext: ext.clone(), at: At::START, ask: false, relay: Some(relay.to_string()) };
-    let checked: Checked = ask_patiently(transport, relay, &check)?;
+    let checked: Checked = transport.ask_patiently(relay, &check)?;
     if !checked.found {
         return Ok(None);
     }
@@ -288,7 +141,7 @@ fn take_all(
     let mut taken = Taken { answer, at: At::START, complete: true };
     for _ in 0..MOST_REPLIES {
         let receive = Request::Receive { key, ext: ext.clone(), answer, at: taken.at, limit: MAX_RECEIVE };
-        let (at, messages, more) = match ask_patiently(transport, relay, &receive)? {
+        let (at, messages, more) = match transport.ask_patiently(relay, &receive)? {
             Received::Many { at, messages, more, .. } => (at, messages, more),
             Received::One { .. } => return Err(misbehaves("it did not reply with a list of messages")),
             Received::Nothing { .. } => break,
