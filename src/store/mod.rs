@@ -10,8 +10,6 @@ mod writer;
 
 use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
-pub use writer::QUEUE;
-
 use crate::{
     clock::Clock,
     protocol::{At, Message, PublicKey},
@@ -101,10 +99,10 @@ pub struct BoxCap {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// More is waiting to be stored than the queue holds.
-    #[error("more messages are waiting to be stored than the queue of {QUEUE} holds")]
+    #[error("more messages are waiting to be stored than the queue holds")]
     QueueFull,
     /// No answer in time.
-    #[error("the database did not answer within {} seconds", sql::PATIENCE.as_secs())]
+    #[error("the database did not answer in time")]
     Slow,
     /// The store was closed.
     #[error("the store is closed")]
@@ -153,7 +151,10 @@ pub enum OpenError {
 /// # Errors
 /// [`OpenError`], with what to do.
 pub async fn open(url: &str, keep: Keep, clock: Option<Arc<dyn Clock>>) -> Result<Arc<dyn Store>, OpenError> {
-    if let Some(path) = url.strip_prefix("sqlite:") {
+    if let Some(path) = url.strip_prefix("sqlite:")
+        && !matches!(path, "" | "//")
+        && !path.contains('?')
+    {
         return Ok(Arc::new(sqlite::open(path.strip_prefix("//").unwrap_or(path), keep, clock).await?));
     }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {

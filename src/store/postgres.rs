@@ -43,7 +43,8 @@ pub(super) async fn open(
         check_durable(&pool, setting).await?;
     }
     migrations::postgres().run(&pool).await?;
-    Ok(Tables { read: pool.clone(), write: pool, begin: BEGIN, keep, clock }.into_store(WRITERS, None))
+    Ok(Tables { read: pool.clone(), write: pool, begin: BEGIN, in_memory: false, keep, clock }
+        .into_store(WRITERS, None))
 }
 
 /// `ok` to a `send` means durably stored; a server that does not sync cannot keep that.

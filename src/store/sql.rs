@@ -9,7 +9,10 @@ use std::{
 };
 
 use sha2::{Digest as _, Sha256};
-use sqlx::{ColumnIndex, Connection, Database, Decode, Encode, Executor, IntoArguments, Pool, Type};
+use sqlx::{
+    ColumnIndex, Connection, Database, Decode, Encode, Executor, IntoArguments, Pool, Type,
+    pool::PoolConnection,
+};
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
@@ -22,7 +25,7 @@ use crate::{
 };
 
 /// How long a request waits for the database before it is told `Busy`.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Locks the box's row and takes the next cursor: max(last_at + 1, now). The lock is held until the commit, so
 /// commits of one box come in the order of their cursors. A cursor taken outside the lock loses acknowledged mail:
@@ -85,11 +88,15 @@ const SWEEP_MESSAGES: &str = "
         order by stored_at limit $3)
     returning id";
 
-/// The outer condition is checked again on a row that was changed meanwhile: a box checked just now stays.
-const SWEEP_BOXES: &str = "
-    delete from boxes where seen_at <= coalesce($1, (select now from clock)) - $2 and id in (
-        select id from boxes where seen_at <= coalesce($1, (select now from clock)) - $2
-        order by seen_at limit $3)
+const UNCHECKED_BOXES: &str = "
+    select id from boxes where seen_at <= coalesce($1, (select now from clock)) - $2 order by seen_at limit $3";
+
+/// All is looked at again under the row's lock: a box checked or written to meanwhile stays. Mail that was acknowledged
+/// keeps its box for as long as it lives.
+const SWEEP_BOX: &str = "
+    delete from boxes where id = $1 and seen_at <= coalesce($2, (select now from clock)) - $3
+      and not exists (select 1 from messages
+                      where box = boxes.id and stored_at > coalesce($2, (select now from clock)) - $4)
     returning id";
 
 const NOW: &str = "select coalesce($1, now) as now from clock";
@@ -119,6 +126,8 @@ pub(super) struct Tables<DB: Database> {
     pub(super) write: Pool<DB>,
     /// How a transaction begins that writes.
     pub(super) begin: &'static str,
+    /// Whether the database lives in its one connection.
+    pub(super) in_memory: bool,
     pub(super) keep: Keep,
     /// A clock set by hand; without one, the database's own.
     pub(super) clock: Option<Arc<dyn Clock>>,
@@ -126,8 +135,15 @@ pub(super) struct Tables<DB: Database> {
 
 impl<DB: Database> Clone for Tables<DB> {
     fn clone(&self) -> Self {
-        let Self { read, write, begin, keep, clock } = self;
-        Self { read: read.clone(), write: write.clone(), begin, keep: *keep, clock: clock.clone() }
+        let Self { read, write, begin, in_memory, keep, clock } = self;
+        Self {
+            read: read.clone(),
+            write: write.clone(),
+            begin,
+            in_memory: *in_memory,
+            keep: *keep,
+            clock: clock.clone(),
+        }
     }
 }
 
@@ -226,8 +242,28 @@ where
         }
     }
 
+    /// Within a time: a database that hangs must not hold up the writer, nor the end of the program.
     async fn append_all(&self, batch: &[Append]) -> Result<Vec<Appended>, sqlx::Error> {
         let mut connection = self.write.acquire().await?;
+        let done = timeout(PATIENCE, self.append_in(&mut connection, batch)).await;
+        self.give_back(connection, matches!(done, Ok(Ok(_))));
+        done.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    /// Gives a connection back to the pool, or closes it if its transaction did not end well: on a full disk SQLite has
+    /// rolled back by itself, and sqlx does not know; one that hangs would be waited for.
+    fn give_back(&self, mut connection: PoolConnection<DB>, ended_well: bool) {
+        // A database in memory lives in its connection.
+        if !ended_well && !self.in_memory {
+            connection.close_on_drop();
+        }
+    }
+
+    async fn append_in(
+        &self,
+        connection: &mut DB::Connection,
+        batch: &[Append],
+    ) -> Result<Vec<Appended>, sqlx::Error> {
         let mut transaction = connection.begin_with(self.begin).await?;
         let mut results = Vec::with_capacity(batch.len());
         for append in batch {
@@ -248,29 +284,35 @@ where
             .bind(self.now())
             .fetch_one(&mut *connection)
             .await?;
-        let stored: Option<(i64,)> = sqlx::query_as(INSERT)
-            .bind(row)
-            .bind(at)
-            .bind(now)
-            .bind(tag)
-            .bind(append.data.clone())
-            .bind(self.message_ttl())
-            .bind(self.keep.box_cap.map(|cap| i64::from(cap.messages)))
-            .bind(self.keep.box_cap.map(|cap| i64::from(cap.bytes)))
-            .fetch_optional(&mut *connection)
-            .await?;
-        if let Some((at,)) = stored {
-            return Ok(Appended::Stored(At::from(at)));
+        // Twice, for the duplicate that kept it out may have been deleted before it was looked for.
+        for _ in 0..2 {
+            let stored: Option<(i64,)> = sqlx::query_as(INSERT)
+                .bind(row)
+                .bind(at)
+                .bind(now)
+                .bind(tag)
+                .bind(append.data.clone())
+                .bind(self.message_ttl())
+                .bind(self.keep.box_cap.map(|cap| i64::from(cap.messages)))
+                .bind(self.keep.box_cap.map(|cap| i64::from(cap.bytes)))
+                .fetch_optional(&mut *connection)
+                .await?;
+            if let Some((at,)) = stored {
+                return Ok(Appended::Stored(At::from(at)));
+            }
+            let same: Option<(i64,)> = sqlx::query_as(FIND_DUPLICATE)
+                .bind(row)
+                .bind(tag)
+                .bind(append.data.clone())
+                .bind(now)
+                .bind(self.message_ttl())
+                .fetch_optional(&mut *connection)
+                .await?;
+            if same.is_some() {
+                return Ok(Appended::Duplicate);
+            }
         }
-        let same: Option<(i64,)> = sqlx::query_as(FIND_DUPLICATE)
-            .bind(row)
-            .bind(tag)
-            .bind(append.data.clone())
-            .bind(now)
-            .bind(self.message_ttl())
-            .fetch_optional(connection)
-            .await?;
-        Ok(if same.is_some() { Appended::Duplicate } else { Appended::Full })
+        Ok(Appended::Full)
     }
 
     async fn has_newer(&self, key: &PublicKey, at: At) -> Result<bool, sqlx::Error> {
@@ -287,7 +329,10 @@ where
         };
         if stale == 1 {
             let note = sqlx::query(NOTE_CHECK).bind(key.as_bytes().to_vec()).bind(self.now());
-            note.execute(&self.write).await?;
+            // Noted at the next check if not now: a full disk must not keep owners from their mail.
+            if let Err(error) = note.execute(&self.write).await {
+                tracing::warn!(error = %StoreError::from(error), "a check was not noted");
+            }
         }
         Ok(newest.is_some())
     }
@@ -312,6 +357,16 @@ where
 
     async fn delete_box(&self, key: &PublicKey) -> Result<(), sqlx::Error> {
         let mut connection = self.write.acquire().await?;
+        let done = self.delete_box_in(&mut connection, key).await;
+        self.give_back(connection, done.is_ok());
+        done
+    }
+
+    async fn delete_box_in(
+        &self,
+        connection: &mut DB::Connection,
+        key: &PublicKey,
+    ) -> Result<(), sqlx::Error> {
         let mut transaction = connection.begin_with(self.begin).await?;
         // The box first: its row is the lock under which messages are appended.
         let row: Option<(i64,)> = sqlx::query_as(DELETE_BOX)
@@ -336,20 +391,42 @@ where
         let redate = sqlx::query(REDATE_BOXES).bind(self.now()).bind(self.box_ttl());
         redate.execute(&self.write).await?;
 
-        let mut connection = self.write.acquire().await?;
-        let mut transaction = connection.begin_with(self.begin).await?;
-        let boxes: Vec<(i64,)> = sqlx::query_as(SWEEP_BOXES)
+        let unchecked: Vec<(i64,)> = sqlx::query_as(UNCHECKED_BOXES)
             .bind(self.now())
             .bind(self.box_ttl())
             .bind(i64::from(limit))
-            .fetch_all(&mut *transaction)
+            .fetch_all(&self.write)
             .await?;
-        for (row,) in &boxes {
-            sqlx::query(DELETE_MESSAGES_OF).bind(*row).execute(&mut *transaction).await?;
+        let mut boxes = 0;
+        // One at a time: with two boxes locked it could wait for a batch of messages that waits for it.
+        for (row,) in unchecked {
+            boxes += u32::from(self.sweep_box(row).await?);
+        }
+        // At most `limit`, a u32.
+        Ok(Swept { messages: messages.len() as u32, boxes })
+    }
+
+    async fn sweep_box(&self, row: i64) -> Result<bool, sqlx::Error> {
+        let mut connection = self.write.acquire().await?;
+        let done = self.sweep_box_in(&mut connection, row).await;
+        self.give_back(connection, done.is_ok());
+        done
+    }
+
+    async fn sweep_box_in(&self, connection: &mut DB::Connection, row: i64) -> Result<bool, sqlx::Error> {
+        let mut transaction = connection.begin_with(self.begin).await?;
+        let swept: Option<(i64,)> = sqlx::query_as(SWEEP_BOX)
+            .bind(row)
+            .bind(self.now())
+            .bind(self.box_ttl())
+            .bind(self.message_ttl())
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if swept.is_some() {
+            sqlx::query(DELETE_MESSAGES_OF).bind(row).execute(&mut *transaction).await?;
         }
         transaction.commit().await?;
-        // Both are at most `limit`, a u32.
-        Ok(Swept { messages: messages.len() as u32, boxes: boxes.len() as u32 })
+        Ok(swept.is_some())
     }
 
     async fn database_now(&self) -> Result<i64, sqlx::Error> {

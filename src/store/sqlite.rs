@@ -38,7 +38,7 @@ pub(super) async fn open(
     if path == ":memory:" {
         return open_in_memory(keep, clock).await;
     }
-    let path = Path::new(path);
+    let path = &canonical(Path::new(path))?;
     let held = lock(path)?;
     prepare_file(path)?;
     let options = SqliteConnectOptions::new()
@@ -56,7 +56,7 @@ pub(super) async fn open(
     let write = pool(1).connect_with(options.clone()).await.map_err(|e| unreadable(path, &e))?;
     migrations::sqlite().run(&write).await?;
     let read = pool(READERS).connect_with(options).await.map_err(|e| unreadable(path, &e))?;
-    Ok(Tables { read, write, begin: BEGIN, keep, clock }.into_store(1, Some(held)))
+    Ok(Tables { read, write, begin: BEGIN, in_memory: false, keep, clock }.into_store(1, Some(held)))
 }
 
 /// A database that is gone with the process, in its one connection.
@@ -65,7 +65,8 @@ async fn open_in_memory(keep: Keep, clock: Option<Arc<dyn Clock>>) -> Result<Sql
     let options = SqliteConnectOptions::new().in_memory(true).disable_statement_logging();
     let only = pool(1).connect_with(options).await.map_err(|e| unreadable(path, &e))?;
     migrations::sqlite().run(&only).await?;
-    Ok(Tables { read: only.clone(), write: only, begin: BEGIN, keep, clock }.into_store(1, None))
+    Ok(Tables { read: only.clone(), write: only, begin: BEGIN, in_memory: true, keep, clock }
+        .into_store(1, None))
 }
 
 fn pool(connections: u32) -> SqlitePoolOptions {
@@ -78,6 +79,21 @@ fn pool(connections: u32) -> SqlitePoolOptions {
         .test_before_acquire(false)
 }
 
+/// The file's one name, whatever links lead to it: the lock is beside it.
+fn canonical(path: &Path) -> Result<PathBuf, OpenError> {
+    if let Ok(path) = path.canonicalize() {
+        return Ok(path);
+    }
+    // Not there yet.
+    let name = path.file_name().ok_or_else(|| file_error(path, "it names no file"))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder.canonicalize().map_err(|error| match error.kind() {
+        ErrorKind::NotFound => file_error(path, "its folder does not exist: create it first"),
+        _ => file_error(folder, error),
+    })?;
+    Ok(folder.join(name))
+}
+
 /// Takes the lock beside the file: one process owns a SQLite database.
 ///
 /// Not on the file itself, since closing it a second time would drop SQLite's own locks on it (POSIX).
@@ -87,7 +103,6 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     let lock_path = PathBuf::from(name);
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
     let file = file.map_err(|error| match error.kind() {
-        ErrorKind::NotFound => file_error(path, "its folder does not exist: create it first"),
         ErrorKind::PermissionDenied => file_error(path, "this user may not write to its folder"),
         _ => file_error(&lock_path, error),
     })?;
@@ -123,7 +138,8 @@ fn prepare_file(path: &Path) -> Result<(), OpenError> {
 
 /// Whether the database is new, or one of connectoid's.
 async fn is_ours(options: &SqliteConnectOptions) -> Result<bool, sqlx::Error> {
-    let mut connection = options.connect().await?;
+    // Read only: another connection would fold another program's log into its file.
+    let mut connection = options.clone().read_only(true).connect().await?;
     let (application,): (i64,) = sqlx::query_as("pragma application_id").fetch_one(&mut connection).await?;
     let (tables,): (i64,) =
         sqlx::query_as("select count(*) from sqlite_schema").fetch_one(&mut connection).await?;

@@ -10,8 +10,8 @@ use tokio::{
 use super::{Appended, StoreError};
 use crate::protocol::PublicKey;
 
-/// The messages that may wait for a commit: 4096 of 16 KiB are 64 MiB.
-pub const QUEUE: usize = 4096;
+/// The messages that may wait for a commit in one queue: 4096 of 16 KiB are 64 MiB.
+const QUEUE: usize = 4096;
 
 /// The most messages in one transaction: enough to share a sync widely, few enough that none waits for long.
 const BATCH: usize = 256;
@@ -30,12 +30,14 @@ pub(super) struct Queue(mpsc::Sender<(Append, Done)>);
 
 impl Queue {
     /// Waits until the message is durable. Dropping the future does not take it back.
-    pub(super) async fn append(&self, append: Append) -> Result<Appended, StoreError> {
+    pub(super) async fn append(self, append: Append) -> Result<Appended, StoreError> {
         let (done, result) = oneshot::channel();
         self.0.try_send((append, done)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::QueueFull,
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
         })?;
+        // The writer ends when the last way to its queue is gone: whoever waits for a result must not hold one.
+        drop(self);
         result.await.map_err(|_| StoreError::Closed)?
     }
 }
