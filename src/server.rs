@@ -23,12 +23,15 @@ use crate::{
 /// How long requests in flight have to end after the server was told to stop.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long the database has to take what is still queued and to let go.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// How long a connection is kept between requests. Above the minute that reverse proxies keep theirs, so that they
 /// never send a request into a connection just closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// What a server needs to know.
-#[derive(Debug, Clone)]
+/// What a server needs to know. Not shown by `Debug`: the database's URL may hold a password.
+#[derive(Clone)]
 pub struct Config {
     /// `HOST:PORT`; port 0 for any that is free.
     pub listen: String,
@@ -145,7 +148,9 @@ impl Server {
         let ended = http.await;
         stopping.abort();
         sweeping.abort();
-        store.close().await;
+        if tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await.is_err() {
+            tracing::error!("the database did not let go in time; what was acknowledged is stored");
+        }
         ended
     }
 }

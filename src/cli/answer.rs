@@ -33,6 +33,10 @@ pub(super) struct Answer {
     #[arg(long, conflicts_with = "name")]
     example: bool,
 
+    /// Which relay replied, if the link has several: its question must be its own
+    #[arg(long, value_name = "URL")]
+    relay: Option<RelayUrl>,
+
     /// What was received already: the `at` of the last reply to `receive`
     #[arg(long, value_parser = cursor, default_value = "0")]
     at: At,
@@ -63,7 +67,7 @@ impl Answer {
         }
         let misbehaves = |reason: &str| Failure::with(Failure::MISBEHAVES, reason);
         let question = checked.question.ok_or_else(|| misbehaves("the relay's reply holds no question"))?;
-        let relay = whose_question(checked.relay.as_deref(), relays.as_deref())?;
+        let relay = whose_question(checked.relay.as_deref(), self.relay.as_ref(), relays.as_deref())?;
         let answer = open_question(&key, &relay, &question).map_err(|_| {
             misbehaves("the question was not asked by this relay about this box; nothing is answered")
         })?;
@@ -94,23 +98,35 @@ struct Asked {
     ext: Option<Ext>,
 }
 
-/// The relay that a question must be bound to: one of the link's, so that no relay can pass on another's question.
-fn whose_question(named: Option<&str>, relays: Option<&[RelayUrl]>) -> Result<RelayUrl, Failure> {
-    let misbehaves = |reason: String| Failure::with(Failure::MISBEHAVES, reason);
-    let named: Option<RelayUrl> = match named {
-        Some(name) => {
-            Some(name.parse().map_err(|error| misbehaves(format!("the question's relay: {error}")))?)
+/// The relay that the question must be bound to: the one that was asked, so that none can pass on another's question.
+fn whose_question(
+    named: Option<&str>,
+    asked: Option<&RelayUrl>,
+    relays: Option<&[RelayUrl]>,
+) -> Result<RelayUrl, Failure> {
+    let asked = match (asked, relays) {
+        (Some(asked), _) => asked.clone(),
+        (None, Some([only])) => only.clone(),
+        (None, Some(_)) => {
+            return Err(Failure::with(
+                2,
+                "this link has several relays: say with --relay URL which one replied",
+            ));
         }
-        None => None,
+        // The example's box is at every relay.
+        (None, None) => named
+            .unwrap_or_default()
+            .parse()
+            .map_err(|error| Failure::with(Failure::MISBEHAVES, format!("the question's relay: {error}")))?,
     };
-    match (named, relays) {
-        (Some(named), None) => Ok(named),
-        (Some(named), Some(relays)) if relays.contains(&named) => Ok(named),
-        (Some(named), Some(_)) => {
-            Err(misbehaves(format!("the question is bound to {named}, which is no relay of this link")))
-        }
-        (None, Some([only])) => Ok(only.clone()),
-        (None, _) => Err(misbehaves("the reply does not name the relay its question is bound to".to_owned())),
+    match named {
+        Some(named) if named != asked.as_str() => Err(Failure::with(
+            Failure::MISBEHAVES,
+            format!(
+                "the question is bound to {named}, not to {asked}: if that is the same relay, it belongs into the link"
+            ),
+        )),
+        _ => Ok(asked),
     }
 }
 
@@ -118,6 +134,9 @@ fn whose_question(named: Option<&str>, relays: Option<&[RelayUrl]>) -> Result<Re
 pub(super) fn read_reply<T: serde::de::DeserializeOwned>(action: &str) -> Result<T, Failure> {
     let mut text = Vec::new();
     io::stdin().take(MAX_REPLY_BYTES + 1).read_to_end(&mut text).map_err(Failure::new)?;
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return Err(Failure::new("standard input is empty: is the relay running?"));
+    }
     if let Ok(RefusalBody { ok: false, error, detail, .. }) = serde_json::from_slice(&text) {
         let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
         return Err(Failure::with(Failure::REFUSED, format!("the relay refused: {error}{detail}")));

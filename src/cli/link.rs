@@ -1,6 +1,12 @@
 //! `connectoid link`, `connectoid link show` and `connectoid key import`.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs::{self, OpenOptions},
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Args, Subcommand};
 use qrcode::{QrCode, render};
@@ -160,7 +166,7 @@ impl Import {
 
 impl Form {
     fn make(self, keystore: &Keystore, key: BoxKey) -> Result<(), Failure> {
-        let relays = self.relays()?;
+        let relays = self.relays(keystore)?;
         if !(1..=limits::MAX_RELAYS).contains(&relays.len()) {
             return Err(Failure::with(2, "a link names 1 to 4 relays: --relay URL, or CONNECTOID_RELAY"));
         }
@@ -199,19 +205,30 @@ impl Form {
         self.print(&link, public, code.as_ref())
     }
 
-    /// The relays of the command line, else those of the environment.
-    fn relays(&self) -> Result<Vec<RelayUrl>, Failure> {
+    /// The relays of the command line, else those of the environment, else those of the link that is replaced.
+    fn relays(&self, keystore: &Keystore) -> Result<Vec<RelayUrl>, Failure> {
         if !self.relay.is_empty() {
             return Ok(self.relay.clone());
         }
         let listed = std::env::var("CONNECTOID_RELAY").unwrap_or_default();
-        let relays: Result<_, NotARelayUrl> = listed.split_whitespace().map(str::parse).collect();
-        relays.map_err(|error| Failure::with(2, format!("CONNECTOID_RELAY: {error}")))
+        let relays: Result<Vec<RelayUrl>, NotARelayUrl> = listed.split_whitespace().map(str::parse).collect();
+        let relays = relays.map_err(|error| Failure::with(2, format!("CONNECTOID_RELAY: {error}")))?;
+        if relays.is_empty() && self.replace {
+            return Ok(keystore
+                .load()?
+                .contact(&self.name)
+                .map(|old| old.relays.clone())
+                .unwrap_or_default());
+        }
+        Ok(relays)
     }
 
     fn print_again(self, keystore: &Keystore) -> Result<(), Failure> {
         let keys = keystore.load()?;
         let contact = super::known(&keys, &self.name)?;
+        if contact.has_expired(now_ms()) {
+            say("this link has expired and is not read any more: --replace makes a new one");
+        }
         let link = self.link(contact)?;
         let code = self.qr_code(&link)?;
         self.write_svg(code.as_ref())?;
@@ -242,7 +259,13 @@ impl Form {
             return Ok(());
         };
         let svg = code.render::<render::svg::Color<'_>>().min_dimensions(256, 256).build();
-        fs::write(file, svg).map_err(|error| Failure::new(format!("{}: {error}", file.display())))
+        // The picture holds the link's secret.
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options
+            .open(file)
+            .and_then(|mut file| file.write_all(svg.as_bytes()))
+            .map_err(|error| Failure::new(format!("{}: {error}", file.display())))
     }
 
     fn print(&self, link: &str, public: PublicKey, code: Option<&QrCode>) -> Result<(), Failure> {
@@ -277,8 +300,9 @@ struct Parts<'a> {
     relays: &'a [RelayUrl],
     ext: Option<&'a str>,
     secret: bool,
-    /// Whether a contact made with it is verified from the start: it has a secret, and no web server saw it.
-    verified: bool,
+    /// Whether the secret stood in a query, where the app's web server saw it.
+    #[serde(rename = "inQuery")]
+    in_query: bool,
 }
 
 fn show(link: &str, json: bool) -> Result<(), Failure> {
@@ -290,7 +314,7 @@ fn show(link: &str, json: bool) -> Result<(), Failure> {
         relays: &connectoid.relays,
         ext: connectoid.ext.as_ref().map(Ext::as_str),
         secret,
-        verified: secret && found.place != Some(Place::Query),
+        in_query: secret && found.place == Some(Place::Query),
     };
     if json {
         return print_json(&parts);
@@ -302,11 +326,9 @@ fn show(link: &str, json: bool) -> Result<(), Failure> {
     if let Some(ext) = parts.ext {
         print_line(format!("ext     {ext}"))?;
     }
-    print_line(match (secret, parts.verified) {
-        (true, true) => "secret  yes, 32 bytes that no relay sees",
-        (true, false) => "secret  yes, but in the query: the app's web server saw it, so compare the emoji",
-        (false, _) => {
-            "secret  none: who runs the relay can pretend to be the one who uses it, so compare the emoji"
-        }
+    print_line(match (secret, parts.in_query) {
+        (true, false) => "secret  yes, 32 bytes that no relay sees",
+        (true, true) => "secret  yes, but in the query: the app's web server saw it",
+        (false, _) => "secret  none: who runs the relay can pretend to be the one who uses it",
     })
 }

@@ -49,7 +49,8 @@ Exit codes:
   6  the relay misbehaves: it sent what an honest one would not
  10  serve: cannot listen on the address
  11  serve: the database cannot be used
- 12  serve: the database was last used by a newer connectoid";
+ 12  serve: the database was last used by a newer connectoid
+130  serve: stopped at once by a second signal";
 
 /// Where this user's keys are.
 #[derive(Args)]
@@ -180,7 +181,7 @@ fn known<'a>(keys: &'a Keys, name: &str) -> Result<&'a Contact, Failure> {
             if names.is_empty() { String::new() } else { format!(" (there is {})", names.join(", ")) };
         Failure::with(
             Failure::NOTHING,
-            format!("there is no contact {name:?}{others}: make a link with connectoid link --for {name}"),
+            format!("there is no contact {name:?}{others}: make a link with connectoid link --relay URL --for NAME"),
         )
     })
 }
@@ -215,6 +216,15 @@ fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
 }
 
 /// Words for a person, to standard error. A closed one is no reason to fail.
+///
+/// They may quote what a relay or a link said: on a terminal that must not move the cursor.
 fn say(line: &str) {
-    drop(writeln!(io::stderr(), "{line}"));
+    drop(writeln!(io::stderr(), "{}", without_controls(line)));
+}
+
+/// The text with every control character but line ends and tabs made visible.
+fn without_controls(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c })
+        .collect()
 }

@@ -1,11 +1,17 @@
 //! `connectoid receive` and `open`: notes that came, with and without curl.
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    collections::BTreeSet,
+    io::{self, IsTerminal as _},
+};
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{Failure, Home, answer::read_reply, contacts::date, known, now_ms, print, print_json, say};
+use super::{
+    Failure, Home, answer::read_reply, contacts::date, known, now_ms, print, print_json, say,
+    without_controls,
+};
 use crate::{
     client::{
         keystore::{Contact, InboxNote, Keystore, NotTaken},
@@ -64,6 +70,9 @@ impl Receive {
         let keys = keystore.load()?;
         let contact = known(&keys, &self.name)?;
         if contact.has_expired(now_ms()) {
+            if hand_over(&keystore, contact, self.json)? > 0 {
+                return Ok(());
+            }
             return Err(Failure::with(
                 Failure::NOTHING,
                 format!(
@@ -86,7 +95,7 @@ impl Receive {
         for failure in &failures {
             say(&format!("connectoid: {}", failure.message));
         }
-        let handed_over = hand_over(&keystore, &self.name, self.json)?;
+        let handed_over = hand_over(&keystore, contact, self.json)?;
         if !self.keep {
             for (relay, taken) in emptied {
                 taken.acknowledge(contact, &transport, relay);
@@ -193,8 +202,9 @@ fn take(
         return Ok(complete);
     }
     keystore.update(|keys| {
-        let contact = keys.contact_mut(&contact.name).ok_or_else(|| {
-            Failure::with(Failure::NOTHING, "the contact was removed while its notes were received")
+        let same = keys.contact_mut(&contact.name).filter(|now| now.key.public() == contact.key.public());
+        let contact = same.ok_or_else(|| {
+            Failure::with(Failure::NOTHING, "the link was replaced while its notes were received")
         })?;
         for note in notes {
             match contact.take(note) {
@@ -211,18 +221,20 @@ fn take(
 }
 
 /// Writes the inbox to standard output, then empties it: killed in between, it is written again, not lost.
-fn hand_over(keystore: &Keystore, name: &str, json: bool) -> Result<usize, Failure> {
+fn hand_over(keystore: &Keystore, contact: &Contact, json: bool) -> Result<usize, Failure> {
     let _alone = keystore.handing_over()?;
     let keys = keystore.load()?;
-    let inbox = &known(&keys, name)?.inbox;
+    let inbox = &known(&keys, &contact.name)?.inbox;
     for note in inbox {
         let InboxNote { relay, ik, n, ts, note } = note;
         show(&Shown { from: *ik, n: *n, ts: *ts, relay: Some(relay), note }, json)?;
     }
     if !inbox.is_empty() {
+        let shown: BTreeSet<_> = inbox.iter().map(|note| (note.ik, note.n)).collect();
         keystore.update(|keys| {
-            if let Some(contact) = keys.contact_mut(name) {
-                contact.inbox.drain(..inbox.len().min(contact.inbox.len()));
+            // What came meanwhile stays, also if the name stands for another link by now.
+            if let Some(contact) = keys.contact_mut(&contact.name) {
+                contact.inbox.retain(|note| !shown.contains(&(note.ik, note.n)));
             }
             Ok::<_, Failure>(())
         })?;
@@ -305,9 +317,6 @@ fn show(shown: &Shown<'_>, json: bool) -> Result<(), Failure> {
         return print(shown.note);
     }
     // Whoever has the link writes these bytes: on a terminal they must not move its cursor.
-    let text: String = String::from_utf8_lossy(shown.note)
-        .chars()
-        .map(|c| if c.is_control() && c != '\n' && c != '\t' { char::REPLACEMENT_CHARACTER } else { c })
-        .collect();
+    let text = without_controls(&String::from_utf8_lossy(shown.note));
     print(if text.ends_with('\n') { text } else { format!("{text}\n") })
 }

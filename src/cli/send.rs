@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{Failure, Home, entropy, now_ms, print_json, say};
 use crate::{
     client::transport::Transport,
-    protocol::{Connectoid, RelayUrl, Request, find_connectoid},
+    protocol::{Connectoid, RelayUrl, Request, find_connectoid, limits::MAX_DATA_BYTES},
     seal::{
         SigningKey,
         message::{NotSealed, seal_note},
@@ -59,6 +59,11 @@ impl Note {
     /// Reads and seals the note: where to, and its bytes.
     fn seal(&self) -> Result<(Connectoid, Vec<u8>), Failure> {
         let to = find_connectoid(&self.link).map_err(Failure::new)?.connectoid;
+        if to.secret.is_none() {
+            say(
+                "this link has no secret; if it was cut on its way, its owner cannot read the note: ask for it again",
+            );
+        }
         let note = self.read()?;
         let mut rng = entropy()?;
         let fresh = SigningKey::generate(&mut rng);
@@ -80,7 +85,8 @@ impl Note {
             say("write the note, then end it with Ctrl-D:");
         }
         let mut note = Vec::new();
-        io::stdin().read_to_end(&mut note).map_err(Failure::new)?;
+        // More than any note holds is not read: the error says how much that is.
+        io::stdin().take(MAX_DATA_BYTES as u64).read_to_end(&mut note).map_err(Failure::new)?;
         Ok(note)
     }
 }
@@ -117,7 +123,9 @@ impl Send {
             stored.iter().for_each(|relay| say(&format!("stored at {relay}")));
         }
         match failed.pop() {
-            Some(last) if stored.is_empty() => Err(last.into()),
+            Some(last) if stored.is_empty() => {
+                Err(Failure { message: "not sent: no relay of this link stored it".into(), ..last.into() })
+            }
             _ => Ok(()),
         }
     }

@@ -1,6 +1,10 @@
 //! `connectoid serve`: the relay as a program.
 
-use std::{process, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    process,
+    time::Duration,
+};
 
 use clap::{Args, builder::FalseyValueParser};
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,11 +29,12 @@ use crate::{
 /// -base64 48 | tr '+/' '-_'
 #[derive(Args)]
 pub(super) struct Serve {
-    /// Where to listen, HOST:PORT; port 0 takes a free one. If only PORT is set in the environment: 0.0.0.0:$PORT
+    /// Where to listen, HOST:PORT; port 0 takes a free one [default: 127.0.0.1:8080, or 0.0.0.0:$PORT if PORT is set]
     #[arg(long, env = "CONNECTOID_LISTEN", value_name = "ADDR")]
     listen: Option<String>,
 
-    /// sqlite://PATH, sqlite::memory: (gone with the process) or postgres://USER:PASSWORD@HOST/NAME
+    /// sqlite://PATH, sqlite::memory: (gone with the process) or postgres://USER:PASSWORD@HOST/NAME [default:
+    /// $DATABASE_URL, else sqlite://connectoid.db]
     #[arg(long, env = "CONNECTOID_DATABASE", value_name = "URL", hide_env_values = true)]
     database: Option<String>,
 
@@ -38,7 +43,7 @@ pub(super) struct Serve {
     #[arg(long, env = "CONNECTOID_URL", value_name = "PUBLIC_URL", value_delimiter = ',')]
     url: Vec<RelayUrl>,
 
-    /// Rates, shares and box caps off, for tests and private networks; sizes stay
+    /// No cap on what a box holds, for tests and private networks; sizes stay
     #[arg(long, env = "CONNECTOID_NO_LIMITS", value_parser = FalseyValueParser::new())]
     no_limits: bool,
 
@@ -107,7 +112,7 @@ impl Serve {
                 .or_else(|| variable("DATABASE_URL"))
                 .unwrap_or_else(|| DEFAULT_DATABASE.to_owned()),
             urls: self.url,
-            secrets: secrets.map_err(|error| Failure::new(format!("CONNECTOID_SECRETS: {error}")))?,
+            secrets: secrets.map_err(|error| Failure::with(2, format!("CONNECTOID_SECRETS: {error}")))?,
             keep: Keep {
                 message_ttl: self.message_ttl,
                 box_ttl: self.box_ttl,
@@ -125,9 +130,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let (urls, database) = (config.urls.clone(), shown(&config.database));
     let stop = stop_signal()?;
     let server = Server::bind(config, environment).await?;
-    let local = format!("http://{}", server.address());
+    let address = server.address();
+    let local = format!("http://{}", reachable(address));
     print_line(&local)?;
-    say(&banner(urls.first().map_or(&local, |url| url.as_str()), &local, &database));
+    say(&banner(urls.first().map_or(&local, |url| url.as_str()), address, &database));
     if urls.is_empty() {
         tracing::warn!(
             "no --url: questions are bound to the Host header; set --url before others use this relay"
@@ -136,6 +142,16 @@ async fn serve(config: Config) -> Result<(), Failure> {
     server.run(stop).await.map_err(Failure::new)?;
     tracing::info!("stopped; everything accepted is stored");
     Ok(())
+}
+
+/// The address as this machine reaches it: 0.0.0.0 and [::] are no addresses to connect to.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
 }
 
 /// Ready at the first SIGTERM or SIGINT. A second one does not wait for the requests in flight.
@@ -165,13 +181,13 @@ fn shown(url: &str) -> String {
 
 /// What to paste into another terminal. The key is the published example: its private half is in the program, so the
 /// third call works; and in everyone else's, so nothing real goes to it.
-fn banner(url: &str, local: &str, database: &str) -> String {
+fn banner(url: &str, address: SocketAddr, database: &str) -> String {
     let key = crate::cli::answer::EXAMPLE_PUB;
     let data = base64url::encode("hello");
     let program = program();
     let version = env!("CARGO_PKG_VERSION");
     format!(
-        r#"connectoid {version} listens on {local}, keeps its messages in {database}
+        r#"connectoid {version} listens on http://{address}, keeps its messages in {database}
 
 Try it from another terminal; the box of this example is everybody's:
 

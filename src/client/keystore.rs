@@ -7,7 +7,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, ErrorKind, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -217,15 +217,19 @@ impl Keystore {
     /// Writes the new file beside the old one, syncs it, renames it over the old one, syncs the folder.
     fn store(&self, keys: &Keys) -> io::Result<()> {
         let text = Zeroizing::new(serde_json::to_vec_pretty(keys)?);
-        let beside = self.path.with_added_extension("new");
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        // Left over from a crash it may have other permissions.
-        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        // A link to the keys stays a link.
+        let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
+        let beside = path.with_added_extension("new");
+        // Left over from a crash, or someone's link to another file: never written through.
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
         file.write_all(&text)?;
         file.sync_all()?;
-        fs::rename(&beside, &self.path)?;
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        fs::rename(&beside, &path)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     }
 
@@ -326,7 +330,7 @@ macro_rules! key_in_file {
             use super::*;
 
             pub(super) fn serialize<S: Serializer>(key: &$key, out: S) -> Result<S::Ok, S::Error> {
-                out.serialize_str(&Zeroizing::new(base64url::encode(*key.to_bytes())))
+                out.serialize_str(&Zeroizing::new(base64url::encode(key.to_bytes().as_slice())))
             }
 
             pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<$key, D::Error> {
@@ -360,6 +364,8 @@ mod secret {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
@@ -411,6 +417,27 @@ mod tests {
         fs::write(keystore.path(), "{\"version\":1,\"conta").unwrap();
         assert!(matches!(keystore.load(), Err(KeystoreError::File { .. })));
         assert_eq!(fs::read_to_string(keystore.path()).unwrap(), "{\"version\":1,\"conta");
+    }
+
+    #[test]
+    fn links_beside_the_file_are_not_written_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let (victim, real) = (folder.path().join("victim"), folder.path().join("real.json"));
+        fs::write(&victim, "precious").unwrap();
+        let keystore = Keystore::new(folder.path().join("keys.json"));
+        symlink(&victim, folder.path().join("real.json.new")).unwrap();
+        fs::write(&real, "{\"version\":1,\"contacts\":[]}").unwrap();
+        symlink(&real, keystore.path()).unwrap();
+        let bob = contact(&mut StdRng::seed_from_u64(1), "Bob");
+        keystore
+            .update(|keys| {
+                keys.contacts.push(bob);
+                Ok::<_, KeystoreError>(())
+            })
+            .unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert!(fs::symlink_metadata(keystore.path()).unwrap().is_symlink());
+        assert!(fs::read_to_string(&real).unwrap().contains("Bob"));
     }
 
     #[test]

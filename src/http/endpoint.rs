@@ -21,15 +21,20 @@ pub(super) async fn post(request: HttpRequest, payload: Payload, shared: Data<Sh
 
 async fn answer(request: &HttpRequest, payload: Payload, shared: &Data<Shared>) -> Result<Reply, Refusal> {
     let body = read_body(request, payload).await?;
-    let called = called_as(request);
+    // With URLs of its own the relay never reads the Host header.
+    let called = if shared.about.urls.is_empty() { called_as(request) } else { None };
     let relay = shared.relay.clone();
-    let parsed = relay.parse(&body)?;
+    let parsed = relay.parse(&body).inspect_err(|refusal| log("none", refusal.error()))?;
     let action = parsed.action();
     let work = shared.runtime.spawn(async move { relay.answer(parsed, called).await });
     let answer = work.await.unwrap_or(Err(Refusal::Busy { retry_after: 1 }));
-    // Which action and what came of it; never a box, a body, an answer, an ext or an address.
-    tracing::debug!(action, result = answer.as_ref().map_or_else(Refusal::error, |_| "ok"));
+    log(action, answer.as_ref().map_or_else(Refusal::error, |_| "ok"));
     answer
+}
+
+/// Which action and what came of it; never a box, a body, an answer, an ext or an address.
+fn log(action: &'static str, result: &'static str) {
+    tracing::debug!(action, result);
 }
 
 /// The whole body, as long as it is not too big.

@@ -1,4 +1,4 @@
-//! The HTTP surface: one endpoint for the protocol, and a few pages about the relay. actix is spoken here only.
+//! The HTTP surface: one endpoint for the protocol, and a few pages about the relay. actix is spoken here, and in `server`, which runs it.
 
 mod endpoint;
 mod pages;

@@ -119,7 +119,7 @@ impl LinkSecret {
         let mut part = zeroize::Zeroizing::new([0; 1 + Self::BYTES]);
         part[0] = SECRET_VERSION;
         part[1..].copy_from_slice(&self.0);
-        base64url::encode(*part)
+        base64url::encode(part.as_slice())
     }
 
     fn from_part(text: &str) -> Result<Self, NotAConnectoid> {

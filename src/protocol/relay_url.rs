@@ -27,12 +27,21 @@ pub enum NotARelayUrl {
     Unencrypted(String),
 }
 
+/// The longest Host header: a name of 255 characters (RFC 1035, section 2.3.4), a colon and a port.
+const MAX_HOST_CHARS: usize = 261;
+
+/// The longest URL of a relay. Its length must fit the two bytes of `lp16`.
+const MAX_CHARS: usize = 2048;
+
 impl RelayUrl {
     /// The URL of the relay that was reached under this Host header, for a relay that was told no URL of its own.
     ///
     /// Such a relay is for local use, so the scheme is http. `None` if the header is not a host and port.
     pub fn from_host_header(host: &str) -> Option<Self> {
-        if host.is_empty() || host.contains(['/', '?', '#', '@', '\\', ' ', '\t']) {
+        if host.is_empty()
+            || host.len() > MAX_HOST_CHARS
+            || host.contains(['/', '?', '#', '@', '\\', ' ', '\t'])
+        {
             return None;
         }
         canonical(&Url::parse(&format!("http://{host}")).ok()?)
@@ -70,7 +79,7 @@ impl FromStr for RelayUrl {
     type Err = NotARelayUrl;
 
     fn from_str(text: &str) -> Result<Self, NotARelayUrl> {
-        let malformed = || NotARelayUrl::Malformed(text.to_owned());
+        let malformed = || NotARelayUrl::Malformed(text.chars().take(200).collect());
         let url = Url::parse(text).map_err(|_| malformed())?;
         match url.scheme() {
             "https" => {}
@@ -78,7 +87,7 @@ impl FromStr for RelayUrl {
             "http" => return Err(NotARelayUrl::Unencrypted(text.to_owned())),
             _ => return Err(NotARelayUrl::Scheme(text.to_owned())),
         }
-        canonical(&url).ok_or_else(malformed)
+        canonical(&url).filter(|url| url.0.len() <= MAX_CHARS).ok_or_else(malformed)
     }
 }
 
@@ -137,6 +146,10 @@ mod tests {
         assert!(matches!("ftp://127.0.0.1".parse::<RelayUrl>(), Err(NotARelayUrl::Scheme(_))));
         assert!(matches!("connecto.id".parse::<RelayUrl>(), Err(NotARelayUrl::Malformed(_))));
         assert!(matches!("https://".parse::<RelayUrl>(), Err(NotARelayUrl::Malformed(_))));
+        let long = format!("https://example.com/{}", "x".repeat(2028));
+        assert!(long.parse::<RelayUrl>().is_ok());
+        assert!(matches!(format!("{long}x").parse::<RelayUrl>(), Err(NotARelayUrl::Malformed(_))));
+        assert_eq!(RelayUrl::from_host_header(&"x".repeat(262)), None);
     }
 
     #[test]

@@ -42,7 +42,8 @@ struct Asked {
 
 impl Asker {
     pub(super) fn new(seed: StdRng, secrets: Secrets, answer_ttl: Duration) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        // One core is left for everything else.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from).saturating_sub(1).max(1);
         let ask_again = ASK_AGAIN.min(answer_ttl / 4);
         Self {
             seed: Mutex::new(seed),
@@ -70,15 +71,21 @@ impl Asker {
         let busy = || Refusal::Busy { retry_after: 1 };
         let _place = self.waiting.clone().try_acquire_owned().map_err(|_| busy())?;
         let core = self.cores.clone().acquire_owned().await.map_err(|_| busy())?;
+        // Asked by someone else while this one waited.
+        if let Some(question) = self.asked_before(&name, now) {
+            return Ok(question);
+        }
         let mut rng = StdRng::from_rng(&mut *self.seed.lock().unwrap_or_else(PoisonError::into_inner));
         let (secrets, relay) = (self.secrets.clone(), relay.clone());
         let sealing = tokio::task::spawn_blocking(move || {
             let question = ask(&mut rng, &secrets, &relay, &key, now);
-            drop(core);
-            question
+            (question, core)
         });
-        let question = sealing.await.ok().and_then(Result::ok).ok_or_else(busy)?;
+        let (question, core) = sealing.await.map_err(|_| busy())?;
+        let question = question.map_err(|_| busy())?;
         self.remember(name, Asked { at: now, question: question.clone() });
+        // Only now: whoever waits for this core may be waiting for this question.
+        drop(core);
         Ok(question)
     }
 
@@ -117,6 +124,25 @@ mod tests {
         let second = asker.question(key, &relay, 1016).await.unwrap();
         assert_ne!(second, first);
         assert_ne!(asker.question(key, &relay, 999).await.unwrap(), second, "the clock was set back");
+    }
+
+    #[tokio::test]
+    async fn many_at_once_share_few_questions() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let key = BoxKey::generate(&mut rng).public();
+        let relay: RelayUrl = "https://connecto.id".parse().unwrap();
+        let asker = Arc::new(Asker::new(rng, Secrets::one(&[7; 32]).unwrap(), Duration::from_secs(60)));
+        let asking: Vec<_> = (0..40)
+            .map(|_| {
+                let (asker, relay) = (asker.clone(), relay.clone());
+                tokio::spawn(async move { asker.question(key, &relay, 1000).await.unwrap() })
+            })
+            .collect();
+        let mut questions = std::collections::BTreeSet::new();
+        for asked in asking {
+            questions.insert(asked.await.unwrap());
+        }
+        assert!(questions.len() <= asker.cores.available_permits(), "{}", questions.len());
     }
 
     #[tokio::test]

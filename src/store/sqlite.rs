@@ -38,7 +38,21 @@ pub(super) async fn open(
     if path == ":memory:" {
         return open_in_memory(keep, clock).await;
     }
-    let path = &canonical(Path::new(path))?;
+    let given = Path::new(path);
+    // Errors speak of the file as the operator wrote it.
+    open_file(given, keep, clock).await.map_err(|error| match error {
+        OpenError::File { reason, .. } => OpenError::File { path: given.to_owned(), reason },
+        OpenError::Locked(_) => OpenError::Locked(given.to_owned()),
+        other => other,
+    })
+}
+
+async fn open_file(
+    given: &Path,
+    keep: Keep,
+    clock: Option<Arc<dyn Clock>>,
+) -> Result<SqlStore<Sqlite>, OpenError> {
+    let path = &canonical(given)?;
     let held = lock(path)?;
     prepare_file(path)?;
     let options = SqliteConnectOptions::new()

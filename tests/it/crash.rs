@@ -246,3 +246,31 @@ fn a_second_signal_ends_at_once() {
         panic!()
     };
 }
+
+/// A disk that was full is used again once there is room, without a restart.
+#[test]
+fn a_full_disk_heals() {
+    let database = TestDatabase::new(Kind::Sqlite);
+    let path = std::env::var("PATH").unwrap();
+    // A limit on the size of files stands in for the disk; the signal it raises is ignored, so that writes just fail.
+    let serve = format!(
+        "trap '' XFSZ; ulimit -S -f 400; exec {} serve --no-limits --database {}",
+        env!("CARGO_BIN_EXE_connectoid"),
+        database.url
+    );
+    let relay = Serving::by_shell(&serve, &path);
+    let key = fresh_key();
+    let send = |n: usize| {
+        let data = base64url::encode([n.to_be_bytes().as_slice(), &[7; 4088]].concat());
+        post(&relay.url, &json!({"pub": key.public(), "action": "send", "data": data}).to_string())
+    };
+    let full = (0..400).find(|n| send(*n).status == 503);
+    assert!(full.is_some_and(|n| n > 10), "{full:?}");
+    assert_eq!(send(1000).error(), "Busy");
+    let lifted = std::process::Command::new("prlimit")
+        .args(["--pid", &relay.child.id().to_string(), "--fsize=unlimited:unlimited"])
+        .status();
+    assert!(lifted.expect("this test needs prlimit (Debian: util-linux)").success());
+    assert_eq!(send(1001).body, r#"{"ok":true}"#);
+    assert_eq!(send(full.unwrap()).body, r#"{"ok":true}"#);
+}

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{RELAY, parts, relay, seen},
-    harness::{Person, peer, post, stderr},
+    harness::{KEY, Person, peer, post, stderr},
     notes::{link, nothing_new},
 };
 
@@ -148,7 +148,7 @@ fn check_answer_receive_with_curl() {
     assert_eq!(seen(&alice.shell(&line)).0, 3);
 
     let line = format!("{ask} | connectoid answer --for Carol");
-    let unknown = "connectoid: there is no contact \"Carol\" (there is Bob): make a link with connectoid link --for Carol\n";
+    let unknown = "connectoid: there is no contact \"Carol\" (there is Bob): make a link with connectoid link --relay URL --for NAME\n";
     assert_eq!(seen(&alice.shell(&line)), (3, String::new(), unknown.into()));
     let refused = r#"{"ok":false,"error":"Too often","detail":"wait","retryAfter":9}"#;
     for (reply, code, words) in [
@@ -158,12 +158,44 @@ fn check_answer_receive_with_curl() {
             1,
             "connectoid: standard input is not a relay's reply to check: pipe curl's output into this\n",
         ),
-        ("", 1, "connectoid: standard input is not a relay's reply to check: pipe curl's output into this\n"),
+        ("", 1, "connectoid: standard input is empty: is the relay running?\n"),
         (r#"{"ok":true,"found":true}"#, 6, "connectoid: the relay's reply holds no question\n"),
     ] {
         let output = alice.run(&["answer", "--for", "Bob"], reply);
         assert_eq!(seen(&output), (code, String::new(), words.into()), "{reply}");
     }
+}
+
+/// Both relays are of the link: one of them passes on the other's question all the same.
+#[test]
+fn a_link_of_several_relays_says_which_one_replied() {
+    let (one, two, alice) = (relay(), relay(), Person::new());
+    let link = alice.ok(&["link", "--relay", &one.url, "--relay", &two.url, "--for", "Bob"], "");
+    let ask =
+        json!({"pub": parts(&link)[0], "ext": null, "action": "check", "at": 0, "ask": true}).to_string();
+    let passed_on = post(&two.url, &ask).body.replace("\"found\":false", "\"found\":true");
+    let (code, out, err) = seen(&alice.run(&["answer", "--for", "Bob"], &passed_on));
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert_eq!(err, "connectoid: this link has several relays: say with --relay URL which one replied\n");
+    let (code, out, _) = seen(&alice.run(&["answer", "--for", "Bob", "--relay", &one.url], &passed_on));
+    assert_eq!((code, out.as_str()), (6, ""));
+    let right = alice.ok(&["answer", "--for", "Bob", "--relay", &two.url], &passed_on);
+    assert_eq!(post(&two.url, &right).body, r#"{"ok":true,"found":false,"at":0}"#);
+}
+
+/// What a stranger wrote must not reach a terminal as commands to it.
+#[test]
+fn escapes_of_relays_and_links_are_shown_not_obeyed() {
+    let alice = Person::new();
+    alice.ok(&["link", "--relay", RELAY, "--for", "Bob"], "");
+    let refusal = r#"{"ok":false,"error":"Busy","detail":"\u001b]0;title\u0007 \u009b31m"}"#;
+    let (code, _, err) = seen(&alice.run(&["answer", "--for", "Bob"], refusal));
+    assert_eq!(code, 4);
+    assert_eq!(err, "connectoid: the relay refused: Busy (\u{FFFD}]0;title\u{FFFD} \u{FFFD}31m)\n");
+    let relays = base64url::encode("http://evil.example/\x1b]0;title");
+    let (code, _, err) = seen(&alice.run(&["send", &format!("{KEY}.{relays}")], "hello"));
+    assert_eq!(code, 1);
+    assert!(!err.contains('\x1b'), "{err:?}");
 }
 
 #[test]
@@ -179,7 +211,10 @@ fn another_relays_question_is_not_answered() {
         (
             6,
             String::new(),
-            format!("connectoid: the question is bound to {}, which is no relay of this link\n", theirs.url)
+            format!(
+                "connectoid: the question is bound to {}, not to {}: if that is the same relay, it belongs into the link\n",
+                theirs.url, ours.url
+            )
         )
     );
     // Passed on by ours, under its own name or under none.

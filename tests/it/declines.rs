@@ -147,7 +147,7 @@ fn secrets_that_are_none() {
         assert_eq!(
             failing(&operator, &line),
             one_line(
-                1,
+                2,
                 "CONNECTOID_SECRETS: expected a comma-separated list of secrets, \
                  each 32 to 64 random bytes in base64url"
             )

@@ -282,6 +282,19 @@ impl Serving {
         clean_environment(&mut command);
         command.env("CONNECTOID_LISTEN", "127.0.0.1:0");
         configure(&mut command);
+        Self::spawn(command)
+    }
+
+    /// By a line of shell that ends with `exec` of the program.
+    pub fn by_shell(line: &str, path: &str) -> Self {
+        let mut command = Command::new("bash");
+        command.args(["-c", line]);
+        clean_environment(&mut command);
+        command.env("CONNECTOID_LISTEN", "127.0.0.1:0").env("PATH", path);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
         let stderr = std::thread::spawn(move || {

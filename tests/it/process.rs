@@ -144,7 +144,8 @@ fn the_banner_names_the_program_as_it_can_be_called_from_there() {
 fn settings_from_the_environment() {
     let operator = Person::new();
     let running = Running::start(&operator, "PORT=0 DATABASE_URL=sqlite://by-url.db exec $PROGRAM serve");
-    assert!(running.url.starts_with("http://0.0.0.0:"), "{}", running.url);
+    assert!(running.url.starts_with("http://127.0.0.1:"), "{}", running.url);
+    assert!(running.hears("no --url").contains("listens on http://0.0.0.0:"));
     assert!(operator.path("by-url.db").exists());
     assert_eq!(running.info()["limits"]["messageTtl"], 3600);
     drop(running);
@@ -174,7 +175,8 @@ fn settings_from_the_environment() {
         "PORT=0 DATABASE_URL= CONNECTOID_LISTEN= CONNECTOID_DATABASE= CONNECTOID_URL= CONNECTOID_SECRETS= \
          CONNECTOID_NO_LIMITS= CONNECTOID_MESSAGE_TTL= CONNECTOID_LOG_LEVEL= CONNECTOID_KEYS= exec $PROGRAM serve",
     );
-    assert!(running.url.starts_with("http://0.0.0.0:"), "{}", running.url);
+    assert!(running.url.starts_with("http://127.0.0.1:"), "{}", running.url);
+    assert!(running.hears("no --url").contains("listens on http://0.0.0.0:"));
     assert!(operator.path("connectoid.db").exists());
     let info = running.info();
     assert_eq!(info["relays"], json!([]));
