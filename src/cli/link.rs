@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::Write as _,
+    io::{self, IsTerminal as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
     time::Duration,
@@ -270,13 +270,12 @@ impl Form {
 
     fn print(&self, link: &str, public: PublicKey, code: Option<&QrCode>) -> Result<(), Failure> {
         if let Some(code) = code.filter(|_| self.qr) {
-            // Drawn light on dark terminals' background: the modules are the spaces between.
             let drawing = code
                 .render::<render::unicode::Dense1x2>()
                 .dark_color(render::unicode::Dense1x2::Light)
                 .light_color(render::unicode::Dense1x2::Dark)
                 .build();
-            say(&drawing);
+            draw(&drawing);
         }
         if self.json {
             #[derive(Serialize)]
@@ -289,6 +288,15 @@ impl Form {
             return print_json(&Made { name: &self.name, link, public });
         }
         print_line(link)
+    }
+}
+
+/// Draws a QR code on standard error: white blocks between black modules, in these colours whatever the terminal's are.
+fn draw(drawing: &str) {
+    let mut err = io::stderr().lock();
+    let (white_on_black, reset) = if err.is_terminal() { ("\x1b[97;40m", "\x1b[0m") } else { ("", "") };
+    for line in drawing.lines() {
+        drop(writeln!(err, "{white_on_black}{line}{reset}"));
     }
 }
 
