@@ -135,7 +135,7 @@ fn told_to_stop_under_load(signal: &str) {
         (told.elapsed(), code, log)
     });
     assert_eq!(code, Some(0), "{log}");
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
     assert!(log.ends_with("stopped; everything accepted is stored\n") && !log.contains("ERROR"), "{log}");
     load.assert_all_there(&serve(&database).url);
 }
@@ -206,7 +206,7 @@ fn a_request_in_flight_is_answered() {
     assert_eq!(read_reply(stream), ("http/1.1 200 ok".into(), r#"{"ok":true}"#.into()));
     let answered = Instant::now();
     assert_eq!(relay.wait().0, Some(0));
-    assert!(answered.elapsed() < Duration::from_secs(20), "{:?}", answered.elapsed());
+    assert!(answered.elapsed() < Duration::from_secs(3), "{:?}", answered.elapsed());
     assert_eq!(received(&serve(&database).url, &key), ["aGVsbG8"]);
 }
 
@@ -223,7 +223,7 @@ fn an_idle_connection_does_not_hold_up_the_end() {
     let told = Instant::now();
     relay.signal("TERM");
     assert_eq!(relay.wait().0, Some(0));
-    assert!(told.elapsed() < Duration::from_secs(20), "{:?}", told.elapsed());
+    assert!(told.elapsed() < Duration::from_secs(3), "{:?}", told.elapsed());
     drop((kept, silent));
 }
 
@@ -237,7 +237,7 @@ fn a_second_signal_ends_at_once() {
     let told = Instant::now();
     relay.signal("INT");
     assert_eq!(relay.wait().0, Some(130));
-    assert!(told.elapsed() < Duration::from_secs(20), "{:?}", told.elapsed());
+    assert!(told.elapsed() < Duration::from_secs(2), "{:?}", told.elapsed());
     drop(waiting);
     // Nothing is locked or broken.
     let again = serve(&database);
