@@ -8,6 +8,8 @@ pub mod client;
 pub mod clock;
 #[cfg(feature = "server")]
 mod http;
+#[cfg(feature = "server")]
+pub mod metrics;
 pub mod protocol;
 #[cfg(feature = "server")]
 pub mod relay;

@@ -14,8 +14,9 @@ use tokio::{task::JoinHandle, time::MissedTickBehavior};
 use crate::{
     clock::Clock,
     http::{self, About, Shared},
+    metrics::Metrics,
     protocol::RelayUrl,
-    relay::{Relay, SWEEP_BATCH, Sweeper},
+    relay::{Relay, Rules, SWEEP_BATCH, Sweeper},
     seal::question::Secrets,
     store::{self, Keep, OpenError, Store, StoreError},
 };
@@ -47,6 +48,10 @@ pub struct Config {
     pub answer_ttl: Duration,
     /// The time between two sweeps.
     pub sweep_interval: Duration,
+    /// The longest that a check may wait for something to come; zero for no long poll.
+    pub max_wait: Duration,
+    /// How many checks may wait at once.
+    pub max_waiters: usize,
 }
 
 /// Time and chance, for a server.
@@ -70,6 +75,9 @@ pub enum StartError {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// The metrics.
+    #[error("the metrics are not right: {0}")]
+    Metrics(String),
     /// The database.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -82,6 +90,7 @@ pub enum StartError {
 pub struct Server {
     address: SocketAddr,
     http: actix_web::dev::Server,
+    relay: Arc<Relay>,
     store: Arc<dyn Store>,
     sweeping: JoinHandle<()>,
 }
@@ -102,18 +111,26 @@ impl Server {
             Some(secrets) => secrets,
             None => stored_secret(&*store, &mut rng).await?,
         };
-        let relay = Relay::new(
-            store.clone(),
-            clock,
-            StdRng::from_rng(&mut rng),
-            config.urls.clone(),
+        let rules = Rules {
+            urls: config.urls.clone(),
             secrets,
-            config.answer_ttl,
-        );
+            answer_ttl: config.answer_ttl,
+            max_wait: config.max_wait,
+            max_waiters: config.max_waiters,
+        };
+        let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
+        let relay = Relay::new(store.clone(), clock, StdRng::from_rng(&mut rng), rules, metrics.clone());
+        let relay = Arc::new(relay);
         let shared = web::Data::new(Shared {
-            relay: Arc::new(relay),
-            about: About { urls: config.urls, keep: config.keep, answer_ttl: config.answer_ttl },
+            relay: relay.clone(),
+            about: About {
+                urls: config.urls,
+                keep: config.keep,
+                answer_ttl: config.answer_ttl,
+                max_wait: config.max_wait,
+            },
             runtime: tokio::runtime::Handle::current(),
+            metrics: metrics.clone(),
         });
         let http = HttpServer::new(move || {
             App::new().app_data(shared.clone()).wrap(http::headers()).configure(http::routes)
@@ -125,8 +142,8 @@ impl Server {
         .map_err(|error| listen_error(&config.listen, &error))?
         .run();
         let sweeper = Sweeper::new(config.keep.message_ttl);
-        let sweeping = tokio::spawn(sweep(store.clone(), sweeper, config.sweep_interval));
-        Ok(Self { address, http, store, sweeping })
+        let sweeping = tokio::spawn(sweep(store.clone(), sweeper, config.sweep_interval, metrics));
+        Ok(Self { address, http, relay, store, sweeping })
     }
 
     /// Where the server listens, with the port it got.
@@ -139,10 +156,11 @@ impl Server {
     /// # Errors
     /// If the server ends by itself.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        let Self { http, store, sweeping, .. } = self;
+        let Self { http, relay, store, sweeping, .. } = self;
         let handle: ServerHandle = http.handle();
         let stopping = tokio::spawn(async move {
             stop.await;
+            relay.stop_waiting();
             handle.stop(true).await;
         });
         let ended = http.await;
@@ -186,29 +204,43 @@ async fn stored_secret(store: &dyn Store, rng: &mut StdRng) -> Result<Secrets, S
 }
 
 /// Sweeps at every tick, in batches, until it is aborted.
-async fn sweep(store: Arc<dyn Store>, mut sweeper: Sweeper, interval: Duration) {
+async fn sweep(store: Arc<dyn Store>, mut sweeper: Sweeper, interval: Duration, metrics: Arc<Metrics>) {
     let started = tokio::time::Instant::now();
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = sweep_once(&*store, &mut sweeper, started.elapsed()).await {
-            tracing::error!(%error, "a sweep failed; the next one tries again");
+        match sweep_once(&*store, &mut sweeper, started.elapsed(), &metrics).await {
+            Ok(true) => metrics.sweep("ok"),
+            Ok(false) => metrics.sweep("held"),
+            Err(error) => {
+                metrics.sweep("failed");
+                metrics.store_error(error.kind());
+                tracing::error!(%error, "a sweep failed; the next one tries again");
+            }
         }
     }
 }
 
-async fn sweep_once(store: &dyn Store, sweeper: &mut Sweeper, elapsed: Duration) -> Result<(), StoreError> {
+/// Whether it swept: not, if the clock jumped.
+async fn sweep_once(
+    store: &dyn Store,
+    sweeper: &mut Sweeper,
+    elapsed: Duration,
+    metrics: &Metrics,
+) -> Result<bool, StoreError> {
     if !sweeper.may_sweep(store.now().await?, elapsed) {
-        return Ok(());
+        return Ok(false);
     }
     loop {
         let swept = store.sweep(SWEEP_BATCH).await?;
+        metrics.swept_messages.inc_by(swept.messages.into());
+        metrics.swept_boxes.inc_by(swept.boxes.into());
         if swept.messages > 0 || swept.boxes > 0 {
             tracing::debug!(messages = swept.messages, boxes = swept.boxes, "swept");
         }
         if swept.messages < SWEEP_BATCH && swept.boxes < SWEEP_BATCH {
-            return Ok(());
+            return Ok(true);
         }
     }
 }

@@ -8,6 +8,7 @@ mod link;
 mod receive;
 mod send;
 mod serve;
+mod size;
 
 use std::{
     ffi::OsStr,

@@ -135,8 +135,14 @@ fn take_all(
     };
     let key = contact.key.public();
     let ext = contact.ext.clone();
-    let check =
-        Request::Check { key, ext: ext.clone(), at: At::START, ask: false, relay: Some(relay.to_string()) };
+    let check = Request::Check {
+        key,
+        ext: ext.clone(),
+        at: At::START,
+        ask: false,
+        relay: Some(relay.to_string()),
+        wait: 0,
+    };
     let checked: Checked = transport.ask_patiently(relay, &check)?;
     if !checked.found {
         return Ok(None);

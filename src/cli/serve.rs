@@ -10,7 +10,7 @@ use clap::{Args, builder::FalseyValueParser};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{Failure, entropy, print_line, say};
+use super::{Failure, entropy, print_line, say, size::size};
 use crate::{
     clock::SystemClock,
     protocol::{RelayUrl, base64url, limits},
@@ -43,7 +43,32 @@ pub(super) struct Serve {
     #[arg(long, env = "CONNECTOID_URL", value_name = "PUBLIC_URL", value_delimiter = ',')]
     url: Vec<RelayUrl>,
 
-    /// No cap on what a box holds, for tests and private networks; sizes stay
+    /// The messages a box may hold at once
+    #[arg(long, env = "CONNECTOID_BOX_MESSAGES", value_name = "COUNT", default_value_t = limits::BOX_MESSAGES, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    box_messages: u32,
+
+    /// The bytes a box may hold at once, as 512KiB
+    #[arg(long, env = "CONNECTOID_BOX_BYTES", value_name = "SIZE", default_value = "512KiB", value_parser = box_size)]
+    box_bytes: u32,
+
+    /// The messages of one address that a box may hold at once; its last quarter takes only one from each. As many as
+    /// the box holds: no shares
+    #[arg(long, env = "CONNECTOID_BOX_MESSAGES_PER_SOURCE", value_name = "COUNT", default_value_t = limits::BOX_MESSAGES_PER_SENDER, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    box_messages_per_source: u32,
+
+    /// The bytes of messages that all boxes may hold together; they take about a fifth more on the disk
+    #[arg(long, env = "CONNECTOID_MAX_BYTES", value_name = "SIZE", default_value = "1GiB", value_parser = size)]
+    max_bytes: u64,
+
+    /// The longest that a check may wait for something to come (long poll); 0s for none
+    #[arg(long, env = "CONNECTOID_MAX_WAIT", value_name = "TIME", default_value = "25s", value_parser = a_wait)]
+    max_wait: Duration,
+
+    /// How many checks may wait at once; more get Busy. Each takes a connection and some kilobytes
+    #[arg(long, env = "CONNECTOID_MAX_WAITERS", value_name = "COUNT", default_value_t = 12_288)]
+    max_waiters: usize,
+
+    /// No cap on what boxes hold, for tests and private networks; sizes stay
     #[arg(long, env = "CONNECTOID_NO_LIMITS", value_parser = FalseyValueParser::new())]
     no_limits: bool,
 
@@ -82,6 +107,21 @@ fn at_least_a_second(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Long enough for any proxy's patience, short enough to notice a client that vanished without a word.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+fn a_wait(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time <= LONGEST_WAIT => Ok(time),
+        Ok(_) => Err("expected 0s to 5m".to_owned()),
+        Err(error) => Err(format!("{error}; expected a number and a unit, as 25s")),
+    }
+}
+
+fn box_size(text: &str) -> Result<u32, String> {
+    u32::try_from(size(text)?).map_err(|_| "expected at most 4GiB".to_owned())
+}
+
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
         self.log();
@@ -101,7 +141,11 @@ impl Serve {
     fn config(self) -> Result<Config, Failure> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let secrets = variable("CONNECTOID_SECRETS").map(|list| Secrets::parse(&list)).transpose();
-        let box_cap = BoxCap { messages: limits::BOX_MESSAGES, bytes: limits::BOX_BYTES };
+        let box_cap = BoxCap {
+            messages: self.box_messages,
+            bytes: self.box_bytes,
+            messages_per_sender: self.box_messages_per_source,
+        };
         Ok(Config {
             listen: self
                 .listen
@@ -117,9 +161,12 @@ impl Serve {
                 message_ttl: self.message_ttl,
                 box_ttl: self.box_ttl,
                 box_cap: (!self.no_limits).then_some(box_cap),
+                max_bytes: (!self.no_limits).then_some(self.max_bytes),
             },
             answer_ttl: self.answer_ttl,
             sweep_interval: self.sweep_interval,
+            max_wait: self.max_wait,
+            max_waiters: self.max_waiters,
         })
     }
 }
@@ -229,6 +276,7 @@ fn quoted(word: &str) -> String {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let code = match error {
+            StartError::Metrics(_) => Self::FAILED,
             StartError::Listen { .. } => 10,
             StartError::Open(OpenError::NewerSchema(_)) => 12,
             StartError::Open(_) | StartError::Store(_) => 11,

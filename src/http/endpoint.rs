@@ -1,15 +1,21 @@
 //! `POST /`: the protocol. Any content type, since `curl -d` sends a form's and browsers spare themselves the
 //! preflight with text/plain.
 
+use std::time::Duration;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header,
     web::{Data, Payload},
 };
 use futures_util::StreamExt as _;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{Shared, refuse};
-use crate::protocol::{Refusal, RelayUrl, Reply, limits::MAX_REQUEST_BYTES};
+use crate::{
+    protocol::{Refusal, RelayUrl, Reply, Request, limits::MAX_MANY_BYTES},
+    relay::Caller,
+};
 
 /// Answers a request of the protocol.
 pub(super) async fn post(request: HttpRequest, payload: Payload, shared: Data<Shared>) -> HttpResponse {
@@ -20,36 +26,41 @@ pub(super) async fn post(request: HttpRequest, payload: Payload, shared: Data<Sh
 }
 
 async fn answer(request: &HttpRequest, payload: Payload, shared: &Data<Shared>) -> Result<Reply, Refusal> {
-    let body = read_body(request, payload).await?;
+    let refused = |refusal: &Refusal| shared.metrics.request("none", refusal.error(), Duration::ZERO);
+    let body = read_body(request, payload).await.inspect_err(refused)?;
     // With URLs of its own the relay never reads the Host header.
     let called = if shared.about.urls.is_empty() { called_as(request) } else { None };
     let relay = shared.relay.clone();
+    let started = Instant::now();
+    let log = |action: &'static str, result: &'static str| {
+        shared.metrics.request(action, result, started.elapsed());
+        // Never a box, a body, an answer, an ext or an address.
+        tracing::debug!(action, result);
+    };
     let parsed = relay.parse(&body).inspect_err(|refusal| log("none", refusal.error()))?;
-    let action = parsed.action();
-    let work = shared.runtime.spawn(async move { relay.answer(parsed, called).await });
+    let action = if parsed.waits() { "wait" } else { parsed.action() };
+    // Dropped with this handler, when its client went away: a check that waits then ends.
+    let (_here, gone) = oneshot::channel();
+    let source = request.peer_addr().map(|address| address.ip().to_string().into_bytes());
+    let caller = Caller { called, source, gone };
+    let work = shared.runtime.spawn(async move { relay.answer(parsed, caller).await });
     let answer = work.await.unwrap_or(Err(Refusal::Busy { retry_after: 1 }));
     log(action, answer.as_ref().map_or_else(Refusal::error, |_| "ok"));
     answer
 }
 
-/// Which action and what came of it; never a box, a body, an answer, an ext or an address.
-fn log(action: &'static str, result: &'static str) {
-    tracing::debug!(action, result);
-}
-
 /// The whole body, as long as it is not too big.
 async fn read_body(request: &HttpRequest, mut payload: Payload) -> Result<Vec<u8>, Refusal> {
-    let too_big = || Refusal::TooBig { detail: "a request is at most 32768 bytes".into() };
     let announced =
         request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > MAX_REQUEST_BYTES as u64) {
-        return Err(too_big());
+    if announced.is_some_and(|length: u64| length > MAX_MANY_BYTES as u64) {
+        return Err(Request::too_big());
     }
     let mut body = Vec::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| Refusal::bad("the body ended early or was not well formed"))?;
-        if body.len() + chunk.len() > MAX_REQUEST_BYTES {
-            return Err(too_big());
+        if body.len() + chunk.len() > MAX_MANY_BYTES {
+            return Err(Request::too_big());
         }
         body.extend_from_slice(&chunk);
     }

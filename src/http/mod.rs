@@ -16,6 +16,7 @@ use actix_web::{
 };
 
 use crate::{
+    metrics::Metrics,
     protocol::{Refusal, RelayUrl},
     relay::Relay,
     store::Keep,
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     /// Where requests are answered. Handlers are dropped when a client goes away, and database connections belong to
     /// the runtime that opened them: neither must touch the work itself.
     pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// What the relay says of itself.
@@ -36,6 +38,7 @@ pub(crate) struct About {
     pub(crate) urls: Vec<RelayUrl>,
     pub(crate) keep: Keep,
     pub(crate) answer_ttl: Duration,
+    pub(crate) max_wait: Duration,
 }
 
 /// Every path of the relay.
@@ -55,6 +58,7 @@ pub(crate) fn routes(config: &mut ServiceConfig) {
         .service(page("/info").route(get_or_head().to(pages::info)))
         .service(page("/health").route(get_or_head().to(pages::health)))
         .service(page("/ready").route(get_or_head().to(pages::ready)))
+        .service(page("/metrics").route(get_or_head().to(pages::metrics)))
         .service(page("/openapi.yaml").route(get_or_head().to(pages::openapi)))
         .default_service(web::to(elsewhere));
 }

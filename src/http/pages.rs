@@ -75,9 +75,13 @@ struct Limits {
     request_bytes: usize,
     message_bytes: usize,
     receive: u32,
-    wait: u32,
+    check_boxes: usize,
+    check_bytes: usize,
+    wait: u64,
     box_messages: Option<u32>,
     box_bytes: Option<u32>,
+    box_messages_per_sender: Option<u32>,
+    total_bytes: Option<u64>,
     message_ttl: u64,
     answer_ttl: u64,
     box_ttl: u64,
@@ -85,7 +89,7 @@ struct Limits {
 
 /// `GET /info`
 pub(super) async fn info(shared: Data<Shared>) -> HttpResponse {
-    let About { urls, keep, answer_ttl } = &shared.about;
+    let About { urls, keep, answer_ttl, max_wait } = &shared.about;
     HttpResponse::Ok().json(Info {
         ok: true,
         name: "connectoid",
@@ -97,10 +101,13 @@ pub(super) async fn info(shared: Data<Shared>) -> HttpResponse {
             request_bytes: limits::MAX_REQUEST_BYTES,
             message_bytes: limits::MAX_DATA_BYTES,
             receive: limits::MAX_RECEIVE,
-            // A check is answered at once.
-            wait: 0,
+            check_boxes: limits::MAX_CHECK_BOXES,
+            check_bytes: limits::MAX_MANY_BYTES,
+            wait: max_wait.as_secs(),
             box_messages: keep.box_cap.map(|cap| cap.messages),
             box_bytes: keep.box_cap.map(|cap| cap.bytes),
+            box_messages_per_sender: keep.box_cap.map(|cap| cap.messages_per_sender),
+            total_bytes: keep.max_bytes,
             message_ttl: keep.message_ttl.as_secs(),
             answer_ttl: answer_ttl.as_secs(),
             box_ttl: keep.box_ttl.as_secs(),
@@ -120,6 +127,22 @@ pub(super) async fn ready(shared: Data<Shared>) -> HttpResponse {
         Ok(Ok(_)) => health().await,
         Ok(Err(refusal)) => refuse(&refusal),
         Err(_) => refuse(&crate::protocol::Refusal::Busy { retry_after: 1 }),
+    }
+}
+
+/// `GET /metrics`
+pub(super) async fn metrics(shared: Data<Shared>) -> HttpResponse {
+    let held = shared.relay.held();
+    let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    shared.metrics.messages.set(gauge(held.messages));
+    shared.metrics.bytes.set(gauge(held.bytes));
+    shared.metrics.boxes.set(gauge(held.boxes));
+    match shared.metrics.text() {
+        Ok(text) => HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text),
+        Err(error) => {
+            tracing::error!(%error, "the metrics could not be written");
+            refuse(&crate::protocol::Refusal::Busy { retry_after: 1 })
+        }
     }
 }
 

@@ -7,6 +7,12 @@ pub const MAX_DATA_BYTES: usize = 16_384;
 /// 150 characters around them.
 pub const MAX_REQUEST_BYTES: usize = 32 * 1024;
 
+/// The largest body of a `check` of many boxes: 100 of them are about 11 kB.
+pub const MAX_MANY_BYTES: usize = 64 * 1024;
+
+/// The most boxes one `check` may ask about.
+pub const MAX_CHECK_BOXES: usize = 100;
+
 /// The most messages one `receive` may ask for. 32 messages of 16,384 bytes are 700 kB of reply, below the 1 MiB
 /// a client reads.
 pub const MAX_RECEIVE: u32 = 32;
@@ -25,3 +31,6 @@ pub const BOX_MESSAGES: u32 = 32;
 
 /// The bytes a box may hold at once, decoded.
 pub const BOX_BYTES: u32 = 512 * 1024;
+
+/// The messages of one sender that a box may hold at once.
+pub const BOX_MESSAGES_PER_SENDER: u32 = 8;

@@ -20,5 +20,5 @@ pub use link::{FoundLink, NotALink, Place, find_connectoid, make_link};
 pub use public_key::{KnownKeys, NotAKey, PublicKey};
 pub use refusal::{Refusal, RefusalBody};
 pub use relay_url::{NotARelayUrl, RelayUrl};
-pub use reply::{Checked, Message, Received, Reply};
+pub use reply::{Checked, CheckedMany, FoundBox, Message, Received, Reply};
 pub use request::{Answer, Request, Upto};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{At, base64url};
+use super::{At, PublicKey, base64url};
 
 /// A reply to any action, as it stands on the wire.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -15,6 +15,8 @@ pub enum Reply {
     },
     /// To `check`.
     Checked(Checked),
+    /// To `check` of many boxes.
+    CheckedMany(CheckedMany),
     /// To `receive`.
     Received(Received),
 }
@@ -37,6 +39,30 @@ pub struct Checked {
     /// The URL of the relay that the question is bound to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay: Option<String>,
+}
+
+/// The reply to a `check` of many boxes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckedMany {
+    /// Always true.
+    pub ok: bool,
+    /// Whether any of them holds anything newer than was asked about.
+    pub found: bool,
+    /// Those that do, in the order asked.
+    pub boxes: Vec<FoundBox>,
+    /// The URL of the relay that the questions are bound to, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<String>,
+}
+
+/// A box that holds something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundBox {
+    /// The box.
+    #[serde(rename = "pub")]
+    pub key: PublicKey,
+    /// A sealed question about it, in base64url.
+    pub question: String,
 }
 
 /// The reply to a `receive`.

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashSet, fmt};
 
 use serde::{
     Serialize,
-    de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor},
+    de::{self, Deserializer as _, IgnoredAny, MapAccess, Visitor},
     ser::SerializeMap,
 };
 use serde_json::value::RawValue;
@@ -35,6 +35,19 @@ pub enum Request {
         ask: bool,
         /// The relay's URL as the client reached it.
         relay: Option<String>,
+        /// Seconds to wait for something new, as far as the relay lets one.
+        wait: u64,
+    },
+    /// Ask which of several boxes hold anything new.
+    CheckMany {
+        /// 1 to 100 boxes, each once, with what was received of it already.
+        boxes: Vec<(PublicKey, At)>,
+        /// For the relay.
+        ext: Option<Ext>,
+        /// The relay's URL as the client reached it.
+        relay: Option<String>,
+        /// Seconds to wait for something new in any of them.
+        wait: u64,
     },
     /// Take messages, proving that the box is one's own. Nothing is deleted.
     Receive {
@@ -91,22 +104,39 @@ impl Request {
     ///
     /// # Errors
     /// [`Refusal::BadRequest`] for what is not a JSON object of one of the actions with the right types,
-    /// [`Refusal::BadKey`], [`Refusal::TooBig`] for `data`, [`Refusal::WrongAnswer`] for an `answer` that is none.
+    /// [`Refusal::BadKey`], [`Refusal::TooBig`] for the body or `data`, [`Refusal::WrongAnswer`] for an `answer` that is
+    /// none.
     pub fn parse(body: &[u8], known: &KnownKeys) -> Result<Self, Refusal> {
-        let text = std::str::from_utf8(body).map_err(|_| Refusal::bad("the body is not UTF-8"))?;
-        let fields = Fields::read(text)?;
+        let fields = std::str::from_utf8(body).map_err(|_| Refusal::bad("the body is not UTF-8"));
+        let fields = fields.and_then(Fields::read);
+        // Only a check of many boxes may be larger.
+        let is_many = fields.as_ref().is_ok_and(|fields| fields.boxes.is_some());
+        if body.len() > if is_many { limits::MAX_MANY_BYTES } else { limits::MAX_REQUEST_BYTES } {
+            return Err(Self::too_big());
+        }
+        let fields = fields?;
         let action = fields
             .action
             .ok_or_else(|| Refusal::bad("\"action\" is missing: send, check, receive or delete"))?;
         if !matches!(&*action, "send" | "check" | "receive" | "delete") {
             return Err(Refusal::bad("\"action\" must be send, check, receive or delete"));
         }
-        let key = fields.key.ok_or_else(|| Refusal::bad("\"pub\" is missing: the public key of a box"))?;
-        let key = known.parse(&key).map_err(|_| Refusal::BadKey)?;
         let ext = match fields.ext.as_deref() {
             None | Some("") => None,
             Some(ext) => Some(Ext::try_from(ext.to_owned()).map_err(|e| Refusal::bad(e.to_string()))?),
         };
+        if let Some(boxes) = fields.boxes {
+            if action != "check" || fields.key.is_some() || fields.ask == Some(true) {
+                return Err(Refusal::bad(
+                    "\"boxes\" goes with check, without \"pub\" and \"ask\": each box has its own \"pub\"",
+                ));
+            }
+            let boxes = read_boxes(boxes, known)?;
+            let (relay, wait) = (fields.relay.map(Cow::into_owned), fields.wait.unwrap_or_default());
+            return Ok(Self::CheckMany { boxes, ext, relay, wait });
+        }
+        let key = fields.key.ok_or_else(|| Refusal::bad("\"pub\" is missing: the public key of a box"))?;
+        let key = known.parse(&key).map_err(|_| Refusal::BadKey)?;
         let answer = || match &fields.answer {
             None => Err(Refusal::bad("\"answer\" is missing: check, and open the question")),
             Some(text) => base64url::decode_exactly(text).map(Answer).map_err(|_| Refusal::WrongAnswer),
@@ -119,6 +149,7 @@ impl Request {
                 at: fields.at.unwrap_or_default(),
                 ask: fields.ask.unwrap_or_default(),
                 relay: fields.relay.map(Cow::into_owned),
+                wait: fields.wait.unwrap_or_default(),
             }),
             "receive" => {
                 let limit = match fields.limit.unwrap_or(1) {
@@ -140,15 +171,42 @@ impl Request {
         }
     }
 
+    /// Whether it may be held open until something comes.
+    pub fn waits(&self) -> bool {
+        matches!(self, Self::Check { wait: 1.., ask: false, .. } | Self::CheckMany { wait: 1.., .. })
+    }
+
+    /// A body that is larger than any request.
+    pub(crate) fn too_big() -> Refusal {
+        Refusal::TooBig { detail: "a request is at most 32768 bytes; a check of many boxes 65536".into() }
+    }
+
     /// The action's name on the wire.
     pub fn action(&self) -> &'static str {
         match self {
             Self::Send { .. } => "send",
-            Self::Check { .. } => "check",
+            Self::Check { .. } | Self::CheckMany { .. } => "check",
             Self::Receive { .. } => "receive",
             Self::Delete { .. } => "delete",
         }
     }
+}
+
+fn read_boxes(boxes: Vec<BoxFields>, known: &KnownKeys) -> Result<Vec<(PublicKey, At)>, Refusal> {
+    if !(1..=limits::MAX_CHECK_BOXES).contains(&boxes.len()) {
+        return Err(Refusal::bad("\"boxes\" must be 1 to 100 boxes"));
+    }
+    let mut seen = HashSet::new();
+    let mut read = Vec::with_capacity(boxes.len());
+    for BoxFields { key, at } in boxes {
+        let key = key.ok_or_else(|| Refusal::bad("a box in \"boxes\" lacks its \"pub\""))?;
+        let key = known.parse(&key).map_err(|_| Refusal::BadKey)?;
+        if !seen.insert(key) {
+            return Err(Refusal::bad("a \"pub\" stands twice in \"boxes\""));
+        }
+        read.push((key, at.unwrap_or_default()));
+    }
+    Ok(read)
 }
 
 fn read_data(text: Option<&str>) -> Result<Vec<u8>, Refusal> {
@@ -172,14 +230,23 @@ struct Fields<'a> {
     relay: Option<Cow<'a, str>>,
     at: Option<At>,
     limit: Option<u32>,
+    wait: Option<u64>,
     ask: Option<bool>,
     all: Option<bool>,
+    boxes: Option<Vec<BoxFields<'a>>>,
+}
+
+/// The fields of one of several boxes.
+#[derive(Default)]
+struct BoxFields<'a> {
+    key: Option<Cow<'a, str>>,
+    at: Option<At>,
 }
 
 impl<'a> Fields<'a> {
     fn read(text: &'a str) -> Result<Self, Refusal> {
         let mut json = serde_json::Deserializer::from_str(text);
-        let fields = FieldsSeed.deserialize(&mut json).map_err(not_json)?;
+        let fields = json.deserialize_map(FieldsVisitor).map_err(not_json)?;
         json.end().map_err(not_json)?;
         Ok(fields)
     }
@@ -192,30 +259,19 @@ fn not_json(error: serde_json::Error) -> Refusal {
     })
 }
 
-struct FieldsSeed;
+struct FieldsVisitor;
 
-impl<'de> DeserializeSeed<'de> for FieldsSeed {
-    type Value = Fields<'de>;
-
-    fn deserialize<D: de::Deserializer<'de>>(self, input: D) -> Result<Fields<'de>, D::Error> {
-        input.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for FieldsSeed {
+impl<'de> Visitor<'de> for FieldsVisitor {
     type Value = Fields<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object with an \"action\"")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Fields<'de>, A::Error> {
         let mut fields = Fields::default();
-        let mut seen = HashSet::new();
-        while let Some(Text(name)) = map.next_key()? {
-            // Unknown fields are ignored; a name that stands twice is refused even there, since two readers could
-            // disagree on which of the two counts.
-            match &*name {
+        each_once(map, |name, map| {
+            match name {
                 "action" => fields.action = Some(map.next_value::<Text>()?.0),
                 "pub" => fields.key = Some(map.next_value::<Text>()?.0),
                 "ext" => fields.ext = map.next_value::<Option<Text>>()?.map(|text| text.0),
@@ -224,18 +280,61 @@ impl<'de> Visitor<'de> for FieldsSeed {
                 "relay" => fields.relay = Some(map.next_value::<Text>()?.0),
                 "at" => fields.at = Some(read_at(map.next_value()?)?),
                 "limit" => fields.limit = Some(map.next_value()?),
+                "wait" => fields.wait = Some(map.next_value()?),
                 "ask" => fields.ask = Some(map.next_value()?),
                 "all" => fields.all = Some(map.next_value()?),
+                "boxes" => fields.boxes = Some(map.next_value()?),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
-            if !seen.insert(name.into_owned()) {
-                return Err(de::Error::custom("a field stands twice in the body"));
-            }
-        }
+            Ok(())
+        })?;
         Ok(fields)
     }
+}
+
+impl<'de> de::Deserialize<'de> for BoxFields<'de> {
+    fn deserialize<D: de::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct BoxVisitor;
+        impl<'de> Visitor<'de> for BoxVisitor {
+            type Value = BoxFields<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object with a \"pub\"")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<BoxFields<'de>, A::Error> {
+                let mut fields = BoxFields::default();
+                each_once(map, |name, map| {
+                    match name {
+                        "pub" => fields.key = Some(map.next_value::<Text>()?.0),
+                        "at" => fields.at = Some(read_at(map.next_value()?)?),
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                    Ok(())
+                })?;
+                Ok(fields)
+            }
+        }
+        input.deserialize_map(BoxVisitor)
+    }
+}
+
+/// Reads the fields of an object. Unknown ones are ignored; a name that stands twice is refused even there, since two
+/// readers could disagree on which of the two counts.
+fn each_once<'de, A: MapAccess<'de>>(
+    mut map: A,
+    mut read: impl FnMut(&str, &mut A) -> Result<(), A::Error>,
+) -> Result<(), A::Error> {
+    let mut seen = HashSet::new();
+    while let Some(Text(name)) = map.next_key()? {
+        read(&name, &mut map)?;
+        if !seen.insert(name.into_owned()) {
+            return Err(de::Error::custom("a field stands twice in the body"));
+        }
+    }
+    Ok(())
 }
 
 fn read_at<E: de::Error>(raw: &RawValue) -> Result<At, E> {
@@ -269,24 +368,32 @@ impl<'de> de::Deserialize<'de> for Text<'de> {
 impl Serialize for Request {
     /// The request as a client writes it.
     fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        let (Self::Send { key, ext, .. }
-        | Self::Check { key, ext, .. }
-        | Self::Receive { key, ext, .. }
-        | Self::Delete { key, ext, .. }) = self;
+        let (key, ext) = match self {
+            Self::Send { key, ext, .. }
+            | Self::Check { key, ext, .. }
+            | Self::Receive { key, ext, .. }
+            | Self::Delete { key, ext, .. } => (Some(key), ext),
+            Self::CheckMany { ext, .. } => (None, ext),
+        };
         let mut map = out.serialize_map(None)?;
-        map.serialize_entry("pub", key)?;
+        if let Some(key) = key {
+            map.serialize_entry("pub", key)?;
+        }
         map.serialize_entry("ext", ext)?;
         map.serialize_entry("action", self.action())?;
         match self {
             Self::Send { data, .. } => map.serialize_entry("data", &base64url::encode(data))?,
-            Self::Check { at, ask, relay, .. } => {
+            Self::Check { at, ask, relay, wait, .. } => {
                 map.serialize_entry("at", at)?;
                 if *ask {
                     map.serialize_entry("ask", ask)?;
                 }
-                if let Some(relay) = relay {
-                    map.serialize_entry("relay", relay)?;
-                }
+                serialize_how(&mut map, relay.as_ref(), *wait)?;
+            }
+            Self::CheckMany { boxes, relay, wait, .. } => {
+                let boxes: Vec<WrittenBox> = boxes.iter().map(|(key, at)| WrittenBox { key, at }).collect();
+                map.serialize_entry("boxes", &boxes)?;
+                serialize_how(&mut map, relay.as_ref(), *wait)?;
             }
             Self::Receive { answer, at, limit, .. } => {
                 map.serialize_entry("answer", &base64url::encode(answer.0))?;
@@ -303,6 +410,24 @@ impl Serialize for Request {
         }
         map.end()
     }
+}
+
+/// How a check is asked for, where it is not as usual.
+fn serialize_how<M: SerializeMap>(map: &mut M, relay: Option<&String>, wait: u64) -> Result<(), M::Error> {
+    if let Some(relay) = relay {
+        map.serialize_entry("relay", relay)?;
+    }
+    if wait > 0 {
+        map.serialize_entry("wait", &wait)?;
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct WrittenBox<'a> {
+    #[serde(rename = "pub")]
+    key: &'a PublicKey,
+    at: &'a At,
 }
 
 #[cfg(test)]
@@ -325,6 +450,7 @@ mod tests {
     #[test]
     fn written_and_read_again() {
         let key: PublicKey = KEY.parse().unwrap();
+        let other = crate::seal::derive_box_key(b"another box of this test").unwrap().public();
         let ext = Some(Ext::from_data(b"apikey").unwrap());
         let answer = Answer([9; 56]);
         for request in [
@@ -335,8 +461,16 @@ mod tests {
                 at: At::from(7),
                 ask: true,
                 relay: Some("http://[::1]".into()),
+                wait: 25,
             },
-            Request::Check { key, ext: None, at: At::START, ask: false, relay: None },
+            Request::Check { key, ext: None, at: At::START, ask: false, relay: None, wait: 0 },
+            Request::CheckMany {
+                boxes: vec![(key, At::from(7)), (other, At::START)],
+                ext: ext.clone(),
+                relay: Some("https://connecto.id".into()),
+                wait: 1,
+            },
+            Request::CheckMany { boxes: vec![(key, At::START)], ext: None, relay: None, wait: 0 },
             Request::Receive { key, ext: None, answer, at: At::MAX, limit: 32 },
             Request::Delete { key, ext: None, answer, upto: Upto::At(At::from(7)) },
             Request::Delete { key, ext, answer, upto: Upto::All },

@@ -10,6 +10,7 @@ use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::sync::Semaphore;
 
 use crate::{
+    metrics::Metrics,
     protocol::{PublicKey, Refusal, RelayUrl},
     seal::question::{Secrets, ask},
 };
@@ -32,6 +33,7 @@ pub(super) struct Asker {
     cores: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     asked: Mutex<[HashMap<(PublicKey, RelayUrl), Asked>; 2]>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Clone)]
@@ -41,7 +43,7 @@ struct Asked {
 }
 
 impl Asker {
-    pub(super) fn new(seed: StdRng, secrets: Secrets, answer_ttl: Duration) -> Self {
+    pub(super) fn new(seed: StdRng, secrets: Secrets, answer_ttl: Duration, metrics: Arc<Metrics>) -> Self {
         // One core is left for everything else.
         let cores = std::thread::available_parallelism().map_or(1, usize::from).saturating_sub(1).max(1);
         let ask_again = ASK_AGAIN.min(answer_ttl / 4);
@@ -52,6 +54,7 @@ impl Asker {
             cores: Arc::new(Semaphore::new(cores)),
             waiting: Arc::new(Semaphore::new(WAITING + cores)),
             asked: Mutex::default(),
+            metrics,
         }
     }
 
@@ -83,6 +86,7 @@ impl Asker {
         });
         let (question, core) = sealing.await.map_err(|_| busy())?;
         let question = question.map_err(|_| busy())?;
+        self.metrics.question("sealed");
         self.remember(name, Asked { at: now, question: question.clone() });
         // Only now: whoever waits for this core may be waiting for this question.
         drop(core);
@@ -93,7 +97,11 @@ impl Asker {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let asked = asked.iter().find_map(|generation| generation.get(name))?;
         // A clock that was set back makes a question from the future: not asked again either.
-        (0..=self.ask_again).contains(&(now - asked.at)).then(|| asked.question.clone())
+        let is_young = (0..=self.ask_again).contains(&(now - asked.at));
+        is_young.then(|| {
+            self.metrics.question("cached");
+            asked.question.clone()
+        })
     }
 
     fn remember(&self, name: (PublicKey, RelayUrl), question: Asked) {
@@ -111,13 +119,17 @@ mod tests {
     use super::*;
     use crate::seal::BoxKey;
 
+    fn metrics() -> Arc<Metrics> {
+        Arc::new(Metrics::new().unwrap())
+    }
+
     #[tokio::test]
     async fn the_same_question_for_a_while_then_a_new_one() {
         let mut rng = StdRng::seed_from_u64(1);
         let key = BoxKey::generate(&mut rng).public();
         let relay: RelayUrl = "https://connecto.id".parse().unwrap();
         let other: RelayUrl = "https://two.example".parse().unwrap();
-        let asker = Asker::new(rng, Secrets::one(&[7; 32]).unwrap(), Duration::from_secs(60));
+        let asker = Asker::new(rng, Secrets::one(&[7; 32]).unwrap(), Duration::from_secs(60), metrics());
         let first = asker.question(key, &relay, 1000).await.unwrap();
         assert_eq!(asker.question(key, &relay, 1015).await.unwrap(), first);
         assert_ne!(asker.question(key, &other, 1015).await.unwrap(), first);
@@ -131,7 +143,8 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(1);
         let key = BoxKey::generate(&mut rng).public();
         let relay: RelayUrl = "https://connecto.id".parse().unwrap();
-        let asker = Arc::new(Asker::new(rng, Secrets::one(&[7; 32]).unwrap(), Duration::from_secs(60)));
+        let asker =
+            Arc::new(Asker::new(rng, Secrets::one(&[7; 32]).unwrap(), Duration::from_secs(60), metrics()));
         let asking: Vec<_> = (0..40)
             .map(|_| {
                 let (asker, relay) = (asker.clone(), relay.clone());
@@ -150,7 +163,7 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(1);
         let key = BoxKey::generate(&mut rng).public();
         let relay: RelayUrl = "https://connecto.id".parse().unwrap();
-        let asker = Asker::new(rng, Secrets::one(&[7; 32]).unwrap(), Duration::from_secs(4));
+        let asker = Asker::new(rng, Secrets::one(&[7; 32]).unwrap(), Duration::from_secs(4), metrics());
         let first = asker.question(key, &relay, 1000).await.unwrap();
         assert_eq!(asker.question(key, &relay, 1001).await.unwrap(), first);
         assert_ne!(asker.question(key, &relay, 1002).await.unwrap(), first);
@@ -161,7 +174,7 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(1);
         let key = BoxKey::generate(&mut rng).public();
         let relay: RelayUrl = "https://connecto.id".parse().unwrap();
-        let asker = Asker::new(rng, Secrets::one(&[7; 32]).unwrap(), Duration::from_secs(60));
+        let asker = Asker::new(rng, Secrets::one(&[7; 32]).unwrap(), Duration::from_secs(60), metrics());
         let all = asker.waiting.clone().try_acquire_many_owned(asker.waiting.available_permits() as u32);
         assert_eq!(asker.question(key, &relay, 1000).await, Err(Refusal::Busy { retry_after: 1 }));
         drop(all);

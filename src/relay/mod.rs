@@ -2,20 +2,24 @@
 
 mod asker;
 mod sweeper;
+mod waiting;
 
 use std::{sync::Arc, time::Duration};
 
 use rand::rngs::StdRng;
+use tokio::sync::oneshot;
 
-use self::asker::Asker;
 pub use self::sweeper::{SWEEP_BATCH, Sweeper};
+use self::{asker::Asker, waiting::WaitingRoom};
 use crate::{
     clock::Clock,
+    metrics::Metrics,
     protocol::{
-        Answer, At, Checked, KnownKeys, PublicKey, Received, Refusal, RelayUrl, Reply, Request, Upto,
+        Answer, At, Checked, CheckedMany, FoundBox, KnownKeys, PublicKey, Received, Refusal, RelayUrl, Reply,
+        Request, Upto,
     },
     seal::question::{Secrets, verify},
-    store::{Appended, Store, StoreError},
+    store::{Append, Appended, Held, Store, StoreError},
 };
 
 /// How long after a failure it is worth another try, in seconds.
@@ -25,31 +29,58 @@ const BUSY_RETRY: u32 = 2;
 /// once a minute.
 const FULL_RETRY: u32 = 60;
 
+/// How long after a full relay it is worth another try, in seconds.
+const NO_ROOM_RETRY: u32 = 60;
+
 /// A relay: the protocol's rules over a store.
 pub struct Relay {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    urls: Vec<RelayUrl>,
-    secrets: Secrets,
-    answer_ttl: Duration,
+    rules: Rules,
     asker: Asker,
+    waiting: WaitingRoom,
     known: KnownKeys,
+    metrics: Arc<Metrics>,
+}
+
+/// What an operator decides.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// The URLs clients reach the relay under; with none, it is the one it is called by.
+    pub urls: Vec<RelayUrl>,
+    /// What questions are made and answers are verified with.
+    pub secrets: Secrets,
+    /// How long an answer counts.
+    pub answer_ttl: Duration,
+    /// The longest that a check may wait; zero for no long poll.
+    pub max_wait: Duration,
+    /// How many checks may wait at once.
+    pub max_waiters: usize,
+}
+
+/// Who sends a request, and how.
+#[derive(Debug)]
+pub struct Caller {
+    /// The URL by the Host header, for a relay that was given none.
+    pub called: Option<RelayUrl>,
+    /// Where the request comes from, in bytes; `None` is held to no share of a box.
+    pub source: Option<Vec<u8>>,
+    /// Ends when nobody waits for the reply any more.
+    pub gone: oneshot::Receiver<()>,
 }
 
 impl Relay {
-    /// A relay reachable under `urls`; under whatever URL it is called by, if there are none.
-    ///
-    /// `rng` seeds the questions' randomness.
+    /// A relay over a store. `rng` seeds the questions' randomness.
     pub fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         rng: StdRng,
-        urls: Vec<RelayUrl>,
-        secrets: Secrets,
-        answer_ttl: Duration,
+        rules: Rules,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        let asker = Asker::new(rng, secrets.clone(), answer_ttl);
-        Self { store, clock, urls, secrets, answer_ttl, asker, known: KnownKeys::default() }
+        let asker = Asker::new(rng, rules.secrets.clone(), rules.answer_ttl, metrics.clone());
+        let waiting = WaitingRoom::new(rules.max_wait, rules.max_waiters, metrics.clone());
+        Self { store, clock, rules, asker, waiting, known: KnownKeys::default(), metrics }
     }
 
     /// Reads a request's body.
@@ -60,16 +91,24 @@ impl Relay {
         Request::parse(body, &self.known)
     }
 
-    /// Does what a request asks. `called` is the URL by the Host header, for a relay that was given none.
+    /// Does what a request asks.
     ///
     /// # Errors
     /// A [`Refusal`] of the closed list.
-    pub async fn answer(&self, request: Request, called: Option<RelayUrl>) -> Result<Reply, Refusal> {
-        let urls = if self.urls.is_empty() { called.as_slice() } else { &self.urls };
+    pub async fn answer(&self, request: Request, caller: Caller) -> Result<Reply, Refusal> {
+        let Caller { called, source, gone } = caller;
+        let urls = if self.rules.urls.is_empty() { called.as_slice() } else { &self.rules.urls };
         match request {
-            Request::Send { key, ext: _, data } => self.send(key, data).await,
-            Request::Check { key, ext: _, at, ask, relay } => {
-                self.check(key, at, ask, relay.as_deref(), urls).await
+            Request::Send { key, ext: _, data } => self.send(key, data, source.as_deref()).await,
+            Request::Check { key, ext: _, at, ask, relay, wait } => {
+                let wait = Duration::from_secs(if ask { 0 } else { wait });
+                let found = self.waiting.look(&*self.store, &[(key, at)], wait, gone).await?.contains(&true);
+                self.checked(key, found, ask, relay.as_deref(), urls).await
+            }
+            Request::CheckMany { boxes, ext: _, relay, wait } => {
+                let found = self.waiting.look(&*self.store, &boxes, Duration::from_secs(wait), gone).await?;
+                let found = boxes.into_iter().zip(found).filter(|(_, found)| *found);
+                self.checked_many(found.map(|((key, _), _)| key).collect(), relay.as_deref(), urls).await
             }
             Request::Receive { key, ext: _, answer, at, limit } => {
                 self.prove(&key, &answer, urls)?;
@@ -82,32 +121,46 @@ impl Relay {
         }
     }
 
-    async fn send(&self, key: PublicKey, data: Vec<u8>) -> Result<Reply, Refusal> {
-        match self.store.append(key, data).await.map_err(busy)? {
+    /// Lets go everyone whose check waits: the relay is about to stop.
+    pub fn stop_waiting(&self) {
+        self.waiting.close();
+    }
+
+    async fn send(&self, key: PublicKey, data: Vec<u8>, source: Option<&[u8]>) -> Result<Reply, Refusal> {
+        let sender = source.map(|source| self.rules.secrets.pseudonym(&key, source));
+        match self.store.append(Append { key, data, sender }).await.map_err(busy(&self.metrics))? {
             Appended::Stored(_) | Appended::Duplicate => Ok(Reply::DONE),
             Appended::Full => Err(Refusal::TooOften {
                 detail: "this box is full until its owner deletes messages or they expire".into(),
                 retry_after: FULL_RETRY,
             }),
+            Appended::ShareUsed => Err(Refusal::TooOften {
+                detail:
+                    "this box takes no more from your address until its owner deletes messages or they expire"
+                        .into(),
+                retry_after: FULL_RETRY,
+            }),
+            Appended::NoRoom => {
+                tracing::warn!(
+                    "all boxes together hold as much as they may: a send was told to come back later"
+                );
+                Err(Refusal::Busy { retry_after: NO_ROOM_RETRY })
+            }
         }
     }
 
-    async fn check(
+    async fn checked(
         &self,
         key: PublicKey,
-        at: At,
+        found: bool,
         ask: bool,
         asked_as: Option<&str>,
         urls: &[RelayUrl],
     ) -> Result<Reply, Refusal> {
-        let found = self.store.has_newer(key, at).await.map_err(busy)?;
         if !found && !ask {
             return Ok(Reply::Checked(Checked { ok: true, found, question: None, relay: None }));
         }
-        let ours = asked_as.and_then(|name| urls.iter().find(|url| url.as_str() == name));
-        let relay = ours.or(urls.first()).ok_or_else(|| {
-            Refusal::bad("this relay has no URL of its own: the Host header must say how it was reached")
-        })?;
+        let relay = bound_to(asked_as, urls)?;
         let question = self.asker.question(key, relay, self.seconds()).await?;
         Ok(Reply::Checked(Checked {
             ok: true,
@@ -117,17 +170,34 @@ impl Relay {
         }))
     }
 
+    async fn checked_many(
+        &self,
+        found: Vec<PublicKey>,
+        asked_as: Option<&str>,
+        urls: &[RelayUrl],
+    ) -> Result<Reply, Refusal> {
+        let mut reply = CheckedMany { ok: true, found: !found.is_empty(), boxes: Vec::new(), relay: None };
+        for key in found {
+            let relay = bound_to(asked_as, urls)?;
+            // One after the other: a single request takes no more than its turn of the cores.
+            let question = self.asker.question(key, relay, self.seconds()).await?;
+            reply.boxes.push(FoundBox { key, question });
+            reply.relay = Some(relay.to_string());
+        }
+        Ok(Reply::CheckedMany(reply))
+    }
+
     /// Whether the answer shows that the box is the asker's own; before anything is read from the store.
     fn prove(&self, key: &PublicKey, answer: &Answer, urls: &[RelayUrl]) -> Result<(), Refusal> {
-        let ttl = i64::try_from(self.answer_ttl.as_secs()).unwrap_or(i64::MAX);
-        let proven = verify(&self.secrets, urls, key, answer, self.seconds(), ttl);
+        let ttl = i64::try_from(self.rules.answer_ttl.as_secs()).unwrap_or(i64::MAX);
+        let proven = verify(&self.rules.secrets, urls, key, answer, self.seconds(), ttl);
         if proven { Ok(()) } else { Err(Refusal::WrongAnswer) }
     }
 
     async fn receive(&self, key: PublicKey, at: At, limit: u32) -> Result<Reply, Refusal> {
         // One more than asked for shows whether there is more.
         let wanted = if limit == 1 { 1 } else { limit + 1 };
-        let mut messages = self.store.newer(key, at, wanted).await.map_err(busy)?;
+        let mut messages = self.store.newer(key, at, wanted).await.map_err(busy(&self.metrics))?;
         let more = messages.len() > limit as usize;
         messages.truncate(limit as usize);
         Ok(Reply::Received(match messages.last().map(|last| last.at) {
@@ -145,7 +215,7 @@ impl Relay {
             Upto::At(at) => self.store.delete_upto(key, at).await,
             Upto::All => self.store.delete_box(key).await,
         }
-        .map_err(busy)?;
+        .map_err(busy(&self.metrics))?;
         Ok(Reply::DONE)
     }
 
@@ -154,7 +224,12 @@ impl Relay {
     /// # Errors
     /// `Busy`, if it does not.
     pub async fn ready(&self) -> Result<i64, Refusal> {
-        self.store.now().await.map_err(busy)
+        self.store.now().await.map_err(busy(&self.metrics))
+    }
+
+    /// What all boxes hold together.
+    pub fn held(&self) -> Held {
+        self.store.held()
     }
 
     /// This relay's time, Unix microseconds.
@@ -167,7 +242,19 @@ impl Relay {
     }
 }
 
-fn busy(error: StoreError) -> Refusal {
-    tracing::error!(%error, "a request was told to come back later");
-    Refusal::Busy { retry_after: BUSY_RETRY }
+/// The URL of ours that a question is bound to: the one that the client says it contacted, else the first.
+fn bound_to<'a>(asked_as: Option<&str>, urls: &'a [RelayUrl]) -> Result<&'a RelayUrl, Refusal> {
+    let ours = asked_as.and_then(|name| urls.iter().find(|url| url.as_str() == name));
+    ours.or(urls.first()).ok_or_else(|| {
+        Refusal::bad("this relay has no URL of its own: the Host header must say how it was reached")
+    })
+}
+
+/// Counts and logs what the store did not do; the client is told to come back later.
+fn busy(metrics: &Metrics) -> impl FnOnce(StoreError) -> Refusal {
+    |error| {
+        metrics.store_error(error.kind());
+        tracing::error!(%error, "a request was told to come back later");
+        Refusal::Busy { retry_after: BUSY_RETRY }
+    }
 }

@@ -14,6 +14,7 @@ use crate::protocol::{Answer, PublicKey, RelayUrl, base64url};
 
 const INFO: &[u8] = b"connectoid/1 question";
 const ANSWER_LABEL: &[u8] = b"connectoid/1 answer";
+const SENDER_LABEL: &[u8] = b"connectoid/1 sender";
 
 /// How far an answer may be ahead of this instance's clock, in seconds: the clocks of several instances differ.
 const CLOCK_SKEW: i64 = 5;
@@ -38,6 +39,19 @@ impl Secrets {
         let secrets: Result<Vec<_>, _> =
             list.split(',').map(|secret| base64url::decode(secret.trim())).collect();
         Self::all(secrets.map_err(|_| NotSecrets)?)
+    }
+
+    /// A name for a sender that holds for one box: the first 8 bytes of
+    /// HMAC-SHA384(K, "connectoid/1 sender" ‖ pub ‖ source), K being the first secret. Tells nothing without it.
+    pub fn pseudonym(&self, key: &PublicKey, source: &[u8]) -> i64 {
+        let secret = self.0.first().map(|secret| secret.as_slice()).unwrap_or_default();
+        let Ok(mut mac) = Hmac::<Sha384>::new_from_slice(secret) else {
+            return 0;
+        };
+        mac.update(SENDER_LABEL);
+        mac.update(key.as_bytes());
+        mac.update(source);
+        mac.finalize().into_bytes().first_chunk().map_or(0, |first| i64::from_be_bytes(*first))
     }
 
     fn all(secrets: impl IntoIterator<Item = Vec<u8>>) -> Result<Self, NotSecrets> {

@@ -2,14 +2,18 @@
 //!
 //! sqlx is spoken in this folder only. The promises are run as one test against every database (tests/it/store.rs).
 
+mod arrivals;
 mod migrations;
+mod notify;
 mod postgres;
+mod room;
 mod sql;
 mod sqlite;
 mod writer;
 
 use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
+pub use self::arrivals::{Arrivals, Waiting};
 use crate::{
     clock::Clock,
     protocol::{At, Message, PublicKey},
@@ -26,11 +30,14 @@ pub trait Store: Send + Sync {
     ///
     /// The message gets a cursor above every other that this box ever showed, so that whoever reads with the last
     /// cursor seen misses nothing. A message with the same bytes as one that is still kept is not stored again.
-    fn append(&self, key: PublicKey, data: Vec<u8>) -> BoxFuture<'_, Result<Appended, StoreError>>;
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, StoreError>>;
 
-    /// Whether the box holds a message newer than `at`; notes, at most once a day, that its owner looked.
-    /// Never makes a box.
-    fn has_newer(&self, key: PublicKey, at: At) -> BoxFuture<'_, Result<bool, StoreError>>;
+    /// For each of these boxes, whether it holds a message newer than its `at`; notes, at most once a day, that their
+    /// owners looked. Never makes a box.
+    fn have_newer(&self, boxes: Vec<(PublicKey, At)>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>>;
+
+    /// Who waits for which box. Rung when messages come, here or through another instance on the same database.
+    fn arrivals(&self) -> &Arrivals;
 
     /// The messages newer than `at`, oldest first, at most `limit`.
     fn newer(&self, key: PublicKey, at: At, limit: u32) -> BoxFuture<'_, Result<Vec<Message>, StoreError>>;
@@ -45,6 +52,9 @@ pub trait Store: Send + Sync {
     /// long. Safe to run in several processes at once. Call again while a batch comes back full.
     fn sweep(&self, limit: u32) -> BoxFuture<'_, Result<Swept, StoreError>>;
 
+    /// What all boxes hold together; several instances agree on it as of the last sweep.
+    fn held(&self) -> Held;
+
     /// The time this store counts ages by, Unix time in microseconds. Shows that the database answers.
     fn now(&self) -> BoxFuture<'_, Result<i64, StoreError>>;
 
@@ -53,6 +63,17 @@ pub trait Store: Send + Sync {
 
     /// Finishes what was accepted, and lets go of the database.
     fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// A message on its way into a box.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// The box.
+    pub key: PublicKey,
+    /// The message, decoded.
+    pub data: Vec<u8>,
+    /// Who sends it, as a pseudonym that holds for this box alone; `None` is held to no share.
+    pub sender: Option<i64>,
 }
 
 /// What became of an append.
@@ -64,6 +85,21 @@ pub enum Appended {
     Duplicate,
     /// The box holds as much as it may.
     Full,
+    /// The box holds as much from this sender as it may.
+    ShareUsed,
+    /// All boxes together hold as much as they may.
+    NoRoom,
+}
+
+/// What all boxes hold together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
+    /// Messages, expired ones that were not swept yet among them.
+    pub messages: u64,
+    /// Their bytes, decoded.
+    pub bytes: u64,
+    /// Boxes, as of the last sweep.
+    pub boxes: u64,
 }
 
 /// What one sweep deleted.
@@ -84,6 +120,8 @@ pub struct Keep {
     pub box_ttl: Duration,
     /// What a box may hold; `None` for as much as there is room.
     pub box_cap: Option<BoxCap>,
+    /// The bytes that all boxes may hold together; `None` for as much as there is room.
+    pub max_bytes: Option<u64>,
 }
 
 /// What a box may hold at once.
@@ -93,6 +131,8 @@ pub struct BoxCap {
     pub messages: u32,
     /// Their bytes, together.
     pub bytes: u32,
+    /// Messages of one sender. The last quarter of a box is for senders who have nothing in it.
+    pub messages_per_sender: u32,
 }
 
 /// The database could not do it now. The text is for the operator's log and names no box.
@@ -110,6 +150,18 @@ pub enum StoreError {
     /// What the database said.
     #[error("database: {0}")]
     Database(String),
+}
+
+impl StoreError {
+    /// A word for it, of few.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue full",
+            Self::Slow => "slow",
+            Self::Closed => "closed",
+            Self::Database(_) => "database",
+        }
+    }
 }
 
 /// Why a store could not be opened. Nothing was created or changed in a file that was not ours.

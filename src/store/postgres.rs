@@ -8,7 +8,8 @@ use sqlx::{
 };
 
 use super::{
-    Keep, OpenError, migrations,
+    Arrivals, Keep, OpenError, migrations, notify,
+    room::Room,
     sql::{SqlStore, Tables},
 };
 use crate::clock::Clock;
@@ -26,6 +27,10 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// a database may have as its default.
 const BEGIN: &str = "begin isolation level read committed";
 
+/// A random name for this instance, to know its own notifications by.
+const INSTANCE: &str =
+    "select cast(cast('x' || left(md5(cast(gen_random_uuid() as text)), 16) as bit(64)) as bigint)";
+
 pub(super) async fn open(
     url: &str,
     keep: Keep,
@@ -36,6 +41,9 @@ pub(super) async fn open(
         .application_name("connectoid")
         .disable_statement_logging();
     let server = format!("{}:{}", options.get_host(), options.get_port());
+    // One connection that only listens, when somebody waits.
+    let listening = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
+    let listening = listening.connect_lazy_with(options.clone());
     let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
     let pool =
         pool.connect_with(options).await.map_err(|error| cannot(format!("{server}: {}", text(&error))))?;
@@ -43,8 +51,26 @@ pub(super) async fn open(
         check_durable(&pool, setting).await?;
     }
     migrations::postgres().run(&pool).await?;
-    Ok(Tables { read: pool.clone(), write: pool, begin: BEGIN, in_memory: false, keep, clock }
-        .into_store(WRITERS, None))
+    let arrivals = Arc::new(Arrivals::shared());
+    let (instance,): (i64,) =
+        sqlx::query_as(INSTANCE).fetch_one(&pool).await.map_err(|e| cannot(text(&e)))?;
+    let instance = instance.cast_unsigned();
+    let tasks = vec![
+        tokio::spawn(notify::tell(pool.clone(), arrivals.clone(), instance)),
+        tokio::spawn(notify::listen(listening, arrivals.clone(), instance)),
+    ];
+    let tables = Tables {
+        read: pool.clone(),
+        write: pool,
+        begin: BEGIN,
+        in_memory: false,
+        keep,
+        shared: true,
+        arrivals,
+        room: Arc::new(Room::new(keep.max_bytes)),
+        clock,
+    };
+    tables.into_store(WRITERS, None, tasks).await.map_err(|error| cannot(text(&error)))
 }
 
 /// `ok` to a `send` means durably stored; a server that does not sync cannot keep that.

@@ -4,7 +4,8 @@
 //! database's own, so that several instances on one database agree.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -16,8 +17,9 @@ use sqlx::{
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
-    Appended, BoxFuture, Keep, Store, StoreError, Swept,
-    writer::{self, Append, Queue},
+    Append, Appended, Arrivals, BoxFuture, Held, Keep, Store, StoreError, Swept, arrivals,
+    room::Room,
+    writer::{self, Queue},
 };
 use crate::{
     clock::{Clock, micros},
@@ -38,27 +40,63 @@ const TAKE_CURSOR: &str = "
     returning id, last_at, coalesce($2, (select now from clock)) as now";
 
 /// Stores the message unless the box holds it already or is full; no row comes back if it was not stored.
+///
+/// A sender may have `$9` messages in the box, and none yet to get into its last quarter; a share as large as the box is
+/// no share.
 const INSERT: &str = "
-    insert into messages (box, at, stored_at, tag, data)
-    select $1, $2, $3, $4, $5
+    insert into messages (box, at, stored_at, tag, sender, data)
+    select $1, $2, $3, $4, $10, $5
+    from (select count(*) as messages, coalesce(sum(length(data)), 0) + length($5) as bytes,
+                 count(case when sender = $10 then 1 end) as own
+          from messages where box = $1 and stored_at > $3 - $6) as held
     where not exists (select 1 from messages where box = $1 and tag = $4 and data = $5 and stored_at > $3 - $6)
-      and ($7 is null or (select count(*) from messages where box = $1 and stored_at > $3 - $6) < $7)
-      and ($8 is null or (select coalesce(sum(length(data)), 0) + length($5) from messages
-                          where box = $1 and stored_at > $3 - $6) <= $8)
+      and ($7 is null or (messages < $7 and bytes <= $8 and own < $9
+                          and (own = 0 or $9 >= $7 or (messages < $7 * 3 / 4 and bytes <= $8 * 3 / 4))))
     returning at";
 
-const FIND_DUPLICATE: &str = "
-    select at from messages where box = $1 and tag = $2 and data = $3 and stored_at > $4 - $5";
+/// Why it was not stored: how many messages of the box are the same, and whether the box itself has room for it.
+const WHY_NOT: &str = "
+    select count(case when tag = $2 and data = $3 then 1 end),
+           cast(case when count(*) < $6 and coalesce(sum(length(data)), 0) + length($3) <= $7 then 1 else 0 end as bigint)
+    from messages where box = $1 and stored_at > $4 - $5";
 
-/// One row if there is such a box: whether to note the check, and the newest message behind `$2` if there is one.
-const LOOK: &str = "
-    select cast(case when seen_at < coalesce($3, (select now from clock)) - $5 then 1 else 0 end as bigint) as stale,
+/// One row for each of these boxes that there is: whether to note the check, and the newest message if there is one.
+static LOOK: LazyLock<ForMany> = LazyLock::new(|| {
+    ForMany::new(
+        "
+    select pub,
+           cast(case when seen_at < coalesce($1, (select now from clock)) - $3 then 1 else 0 end as bigint) as stale,
            (select at from messages
-            where box = boxes.id and at > $2 and stored_at > coalesce($3, (select now from clock)) - $4
+            where box = boxes.id and stored_at > coalesce($1, (select now from clock)) - $2
             order by at desc limit 1) as newest
-    from boxes where pub = $1";
+    from boxes where pub in ",
+        4,
+    )
+});
 
-const NOTE_CHECK: &str = "update boxes set seen_at = coalesce($2, (select now from clock)) where pub = $1";
+static NOTE_CHECKS: LazyLock<ForMany> = LazyLock::new(|| {
+    ForMany::new("update boxes set seen_at = coalesce($1, (select now from clock)) where pub in ", 2)
+});
+
+/// A statement that ends with a list of boxes, written out for a few lengths, so that a connection prepares few.
+struct ForMany([(usize, String); 3]);
+
+impl ForMany {
+    /// `first` is the number of the list's first parameter.
+    fn new(start: &str, first: usize) -> Self {
+        Self([1, 10, 100].map(|length| {
+            let list: Vec<String> = (first..first + length).map(|n| format!("${n}")).collect();
+            (length, format!("{start}({})", list.join(", ")))
+        }))
+    }
+
+    /// The shortest that takes so many boxes, or the longest there is; and its length.
+    fn for_boxes(&'static self, count: usize) -> (&'static str, usize) {
+        let [.., longest] = &self.0;
+        let (length, text) = self.0.iter().find(|(length, _)| *length >= count).unwrap_or(longest);
+        (text, *length)
+    }
+}
 
 const NEWER: &str = "
     select messages.at, messages.data from boxes join messages on messages.box = boxes.id
@@ -66,12 +104,13 @@ const NEWER: &str = "
       and messages.stored_at > coalesce($3, (select now from clock)) - $4
     order by messages.at limit $5";
 
-const DELETE_UPTO: &str =
-    "delete from messages where box = (select id from boxes where pub = $1) and at <= $2";
+const DELETE_UPTO: &str = "
+    delete from messages where box = (select id from boxes where pub = $1) and at <= $2
+    returning cast(length(data) as bigint)";
 
 const DELETE_BOX: &str = "delete from boxes where pub = $1 returning id";
 
-const DELETE_MESSAGES_OF: &str = "delete from messages where box = $1";
+const DELETE_MESSAGES_OF: &str = "delete from messages where box = $1 returning cast(length(data) as bigint)";
 
 /// A clock that ran ahead stamped these; they would outlive all others. Taken as stored now.
 const REDATE_MESSAGES: &str = "
@@ -86,7 +125,7 @@ const SWEEP_MESSAGES: &str = "
     delete from messages where id in (
         select id from messages where stored_at <= coalesce($1, (select now from clock)) - $2
         order by stored_at limit $3)
-    returning id";
+    returning cast(length(data) as bigint)";
 
 const UNCHECKED_BOXES: &str = "
     select id from boxes where seen_at <= coalesce($1, (select now from clock)) - $2 order by seen_at limit $3";
@@ -98,6 +137,10 @@ const SWEEP_BOX: &str = "
       and not exists (select 1 from messages
                       where box = boxes.id and stored_at > coalesce($2, (select now from clock)) - $4)
     returning id";
+
+const COUNT: &str = "select count(*), coalesce(sum(length(data)), 0) from messages";
+
+const COUNT_BOXES: &str = "select count(*) from boxes";
 
 const NOW: &str = "select coalesce($1, now) as now from clock";
 
@@ -116,6 +159,8 @@ pub(super) struct SqlStore<DB: Database> {
     writers: Mutex<Vec<JoinHandle<()>>>,
     /// What is held while the store is open: the lock of a SQLite file.
     held: Mutex<Option<std::fs::File>>,
+    /// What runs beside it until it is closed.
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// An open database, and the rules of what is kept in it.
@@ -129,20 +174,26 @@ pub(super) struct Tables<DB: Database> {
     /// Whether the database lives in its one connection.
     pub(super) in_memory: bool,
     pub(super) keep: Keep,
+    /// Whether other instances may use the same database.
+    pub(super) shared: bool,
+    pub(super) arrivals: Arc<Arrivals>,
+    pub(super) room: Arc<Room>,
     /// A clock set by hand; without one, the database's own.
     pub(super) clock: Option<Arc<dyn Clock>>,
 }
 
 impl<DB: Database> Clone for Tables<DB> {
     fn clone(&self) -> Self {
-        let Self { read, write, begin, in_memory, keep, clock } = self;
         Self {
-            read: read.clone(),
-            write: write.clone(),
-            begin,
-            in_memory: *in_memory,
-            keep: *keep,
-            clock: clock.clone(),
+            read: self.read.clone(),
+            write: self.write.clone(),
+            begin: self.begin,
+            in_memory: self.in_memory,
+            keep: self.keep,
+            shared: self.shared,
+            arrivals: self.arrivals.clone(),
+            room: self.room.clone(),
+            clock: self.clock.clone(),
         }
     }
 }
@@ -207,6 +258,15 @@ where
     }
 }
 
+/// The keys, the last one repeated up to this length.
+fn filled_up(
+    keys: impl DoubleEndedIterator<Item = Vec<u8>> + Clone,
+    length: usize,
+) -> impl Iterator<Item = Vec<u8>> {
+    let last = keys.clone().next_back();
+    keys.chain(std::iter::from_fn(move || last.clone())).take(length)
+}
+
 /// The first 8 bytes of the SHA-256. Only narrows the search: bytes are compared in full.
 fn tag(data: &[u8]) -> i64 {
     let digest = Sha256::digest(data);
@@ -223,23 +283,63 @@ where
     for<'q> Option<i64>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
     for<'q> Vec<u8>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
 {
-    /// Starts the writers. `held` is let go of when the store is closed.
-    pub(super) fn into_store(self, writers: usize, held: Option<std::fs::File>) -> SqlStore<DB> {
-        let (queues, tasks) = (0..writers)
+    /// Counts what is there and starts the writers. `held` is let go of when the store is closed, `tasks` are ended.
+    pub(super) async fn into_store(
+        self,
+        writers: usize,
+        held: Option<std::fs::File>,
+        tasks: Vec<JoinHandle<()>>,
+    ) -> Result<SqlStore<DB>, sqlx::Error> {
+        self.count().await?;
+        let (queues, writers) = (0..writers)
             .map(|_| {
                 let tables = self.clone();
                 writer::start(move |batch| {
                     let tables = tables.clone();
-                    async move { Ok(insistently(|| tables.append_all(&batch)).await?) }
+                    async move { tables.append_settled(&batch).await }
                 })
             })
             .unzip();
-        SqlStore {
+        Ok(SqlStore {
             tables: self,
             queues: Mutex::new(queues),
-            writers: Mutex::new(tasks),
+            writers: Mutex::new(writers),
             held: Mutex::new(held),
+            tasks,
+        })
+    }
+
+    /// Counts what all boxes hold, if that is in doubt, and the boxes.
+    async fn count(&self) -> Result<(), sqlx::Error> {
+        if self.shared || self.room.is_unsure() {
+            let counted = sqlx::query_as(COUNT).fetch_one(&self.read).await;
+            let (messages, bytes): (i64, i64) = counted.inspect_err(|_| self.room.doubt())?;
+            self.room.counted(messages.unsigned_abs(), bytes.unsigned_abs());
         }
+        let (boxes,): (i64,) = sqlx::query_as(COUNT_BOXES).fetch_one(&self.read).await?;
+        self.room.counted_boxes(boxes.unsigned_abs());
+        Ok(())
+    }
+
+    /// Stores a batch; then settles the room that was taken for it, and rings for those who wait.
+    async fn append_settled(&self, batch: &[Append]) -> Result<Vec<Appended>, StoreError> {
+        let results = insistently(|| self.append_all(batch)).await;
+        let stored = |n: usize| {
+            let result = results.as_ref().ok().and_then(|results| results.get(n));
+            matches!(result, Some(Appended::Stored(_)))
+        };
+        if results.is_err() {
+            self.room.doubt();
+        }
+        let mut names = Vec::new();
+        for (n, append) in batch.iter().enumerate() {
+            self.room.settle(append.data.len() as u64, stored(n));
+            if stored(n) {
+                names.push(arrivals::name(&append.key));
+            }
+        }
+        self.arrivals.stored(&names);
+        Ok(results?)
     }
 
     /// Within a time: a database that hangs must not hold up the writer, nor the end of the program.
@@ -284,7 +384,7 @@ where
             .bind(self.now())
             .fetch_one(&mut *connection)
             .await?;
-        // Twice, for the duplicate that kept it out may have been deleted before it was looked for.
+        // Twice, for the message that kept it out may have been deleted before it was looked for.
         for _ in 0..2 {
             let stored: Option<(i64,)> = sqlx::query_as(INSERT)
                 .bind(row)
@@ -295,46 +395,68 @@ where
                 .bind(self.message_ttl())
                 .bind(self.keep.box_cap.map(|cap| i64::from(cap.messages)))
                 .bind(self.keep.box_cap.map(|cap| i64::from(cap.bytes)))
+                .bind(self.keep.box_cap.map(|cap| i64::from(cap.messages_per_sender)))
+                .bind(append.sender)
                 .fetch_optional(&mut *connection)
                 .await?;
             if let Some((at,)) = stored {
                 return Ok(Appended::Stored(At::from(at)));
             }
-            let same: Option<(i64,)> = sqlx::query_as(FIND_DUPLICATE)
+            let (same, has_room): (i64, i64) = sqlx::query_as(WHY_NOT)
                 .bind(row)
                 .bind(tag)
                 .bind(append.data.clone())
                 .bind(now)
                 .bind(self.message_ttl())
-                .fetch_optional(&mut *connection)
+                .bind(self.keep.box_cap.map(|cap| i64::from(cap.messages)))
+                .bind(self.keep.box_cap.map(|cap| i64::from(cap.bytes)))
+                .fetch_one(&mut *connection)
                 .await?;
-            if same.is_some() {
-                return Ok(Appended::Duplicate);
+            match (same, has_room) {
+                (1.., _) => return Ok(Appended::Duplicate),
+                (_, 0) => return Ok(Appended::Full),
+                _ => {}
             }
         }
-        Ok(Appended::Full)
+        Ok(Appended::ShareUsed)
     }
 
-    async fn has_newer(&self, key: &PublicKey, at: At) -> Result<bool, sqlx::Error> {
-        let look: Option<(i64, Option<i64>)> = sqlx::query_as(LOOK)
-            .bind(key.as_bytes().to_vec())
-            .bind(at.as_i64())
-            .bind(self.now())
-            .bind(self.message_ttl())
-            .bind(micros(NOTE_EVERY))
-            .fetch_optional(&self.read)
-            .await?;
-        let Some((stale, newest)) = look else {
-            return Ok(false);
-        };
-        if stale == 1 {
-            let note = sqlx::query(NOTE_CHECK).bind(key.as_bytes().to_vec()).bind(self.now());
-            // Noted at the next check if not now: a full disk must not keep owners from their mail.
-            if let Err(error) = note.execute(&self.write).await {
-                tracing::warn!(error = %StoreError::from(error), "a check was not noted");
+    async fn have_newer(&self, boxes: &[(PublicKey, At)]) -> Result<Vec<bool>, sqlx::Error> {
+        let mut newest: HashMap<Vec<u8>, Option<i64>> = HashMap::with_capacity(boxes.len());
+        let mut stale = Vec::new();
+        let (text, length) = LOOK.for_boxes(boxes.len());
+        for some in boxes.chunks(length) {
+            let look =
+                sqlx::query_as(text).bind(self.now()).bind(self.message_ttl()).bind(micros(NOTE_EVERY));
+            let look = filled_up(some.iter().map(|(key, _)| key.as_bytes().to_vec()), length)
+                .fold(look, |look, key| look.bind(key));
+            let found: Vec<(Vec<u8>, i64, Option<i64>)> = look.fetch_all(&self.read).await?;
+            for (key, is_stale, at) in found {
+                if is_stale == 1 {
+                    stale.push(key.clone());
+                }
+                newest.insert(key, at);
             }
         }
-        Ok(newest.is_some())
+        // Noted at the next check if not now: a full disk must not keep owners from their mail.
+        if let Err(error) = self.note_checks(&stale).await {
+            tracing::warn!(error = %StoreError::from(error), "a check was not noted");
+        }
+        let is_newer = |(key, at): &(PublicKey, At)| {
+            let newest = newest.get(key.as_bytes().as_slice()).copied().flatten();
+            newest.is_some_and(|newest| newest > at.as_i64())
+        };
+        Ok(boxes.iter().map(is_newer).collect())
+    }
+
+    async fn note_checks(&self, keys: &[Vec<u8>]) -> Result<(), sqlx::Error> {
+        let (text, length) = NOTE_CHECKS.for_boxes(keys.len());
+        for some in keys.chunks(length) {
+            let note = sqlx::query(text).bind(self.now());
+            let note = filled_up(some.iter().cloned(), length).fold(note, |note, key| note.bind(key));
+            note.execute(&self.write).await?;
+        }
+        Ok(())
     }
 
     async fn newer(&self, key: &PublicKey, at: At, limit: u32) -> Result<Vec<Message>, sqlx::Error> {
@@ -350,8 +472,8 @@ where
     }
 
     async fn delete_upto(&self, key: &PublicKey, at: At) -> Result<(), sqlx::Error> {
-        let delete = sqlx::query(DELETE_UPTO).bind(key.as_bytes().to_vec()).bind(at.as_i64());
-        delete.execute(&self.write).await?;
+        let delete = sqlx::query_as(DELETE_UPTO).bind(key.as_bytes().to_vec()).bind(at.as_i64());
+        self.room.deleted(&delete.fetch_all(&self.write).await?);
         Ok(())
     }
 
@@ -373,10 +495,13 @@ where
             .bind(key.as_bytes().to_vec())
             .fetch_optional(&mut *transaction)
             .await?;
+        let mut sizes = Vec::new();
         if let Some((row,)) = row {
-            sqlx::query(DELETE_MESSAGES_OF).bind(row).execute(&mut *transaction).await?;
+            sizes = sqlx::query_as(DELETE_MESSAGES_OF).bind(row).fetch_all(&mut *transaction).await?;
         }
-        transaction.commit().await
+        transaction.commit().await?;
+        self.room.deleted(&sizes);
+        Ok(())
     }
 
     async fn sweep(&self, limit: u32) -> Result<Swept, sqlx::Error> {
@@ -388,6 +513,7 @@ where
             .bind(i64::from(limit))
             .fetch_all(&self.write)
             .await?;
+        self.room.deleted(&messages);
         let redate = sqlx::query(REDATE_BOXES).bind(self.now()).bind(self.box_ttl());
         redate.execute(&self.write).await?;
 
@@ -402,6 +528,7 @@ where
         for (row,) in unchecked {
             boxes += u32::from(self.sweep_box(row).await?);
         }
+        self.count().await?;
         // At most `limit`, a u32.
         Ok(Swept { messages: messages.len() as u32, boxes })
     }
@@ -422,10 +549,12 @@ where
             .bind(self.message_ttl())
             .fetch_optional(&mut *transaction)
             .await?;
+        let mut sizes = Vec::new();
         if swept.is_some() {
-            sqlx::query(DELETE_MESSAGES_OF).bind(row).execute(&mut *transaction).await?;
+            sizes = sqlx::query_as(DELETE_MESSAGES_OF).bind(row).fetch_all(&mut *transaction).await?;
         }
         transaction.commit().await?;
+        self.room.deleted(&sizes);
         Ok(swept.is_some())
     }
 
@@ -451,15 +580,28 @@ where
     for<'q> Option<i64>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
     for<'q> Vec<u8>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
 {
-    fn append(&self, key: PublicKey, data: Vec<u8>) -> BoxFuture<'_, Result<Appended, StoreError>> {
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, StoreError>> {
         Box::pin(async move {
-            let queue = self.queue(&key)?;
-            timeout(PATIENCE, queue.append(Append { key, data })).await.map_err(|_| StoreError::Slow)?
+            let queue = self.queue(&append.key)?;
+            let bytes = append.data.len() as u64;
+            if !self.tables.room.take(bytes) {
+                return Ok(Appended::NoRoom);
+            }
+            let queued = queue.append(append).inspect_err(|_| self.tables.room.settle(bytes, false))?;
+            timeout(PATIENCE, queued).await.map_err(|_| StoreError::Slow)?
         })
     }
 
-    fn has_newer(&self, key: PublicKey, at: At) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { patiently(self.tables.has_newer(&key, at)).await })
+    fn have_newer(&self, boxes: Vec<(PublicKey, At)>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>> {
+        Box::pin(async move { patiently(self.tables.have_newer(&boxes)).await })
+    }
+
+    fn arrivals(&self) -> &Arrivals {
+        &self.tables.arrivals
+    }
+
+    fn held(&self) -> Held {
+        self.tables.room.held()
     }
 
     fn newer(&self, key: PublicKey, at: At, limit: u32) -> BoxFuture<'_, Result<Vec<Message>, StoreError>> {
@@ -488,6 +630,7 @@ where
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            self.tasks.iter().for_each(JoinHandle::abort);
             self.queues.lock().unwrap_or_else(PoisonError::into_inner).clear();
             let writers = std::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner));
             for writer in writers {

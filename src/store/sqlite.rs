@@ -10,12 +10,13 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions as _, Connection as _, Sqlite,
+    ConnectOptions as _, Connection as _, Pool, Sqlite,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use super::{
     Keep, OpenError, migrations,
+    room::Room,
     sql::{SqlStore, Tables},
 };
 use crate::clock::Clock;
@@ -70,7 +71,28 @@ async fn open_file(
     let write = pool(1).connect_with(options.clone()).await.map_err(|e| unreadable(path, &e))?;
     migrations::sqlite().run(&write).await?;
     let read = pool(READERS).connect_with(options).await.map_err(|e| unreadable(path, &e))?;
-    Ok(Tables { read, write, begin: BEGIN, in_memory: false, keep, clock }.into_store(1, Some(held)))
+    let tables = tables(read, write, false, keep, clock);
+    tables.into_store(1, Some(held), Vec::new()).await.map_err(|e| unreadable(path, &e))
+}
+
+fn tables(
+    read: Pool<Sqlite>,
+    write: Pool<Sqlite>,
+    in_memory: bool,
+    keep: Keep,
+    clock: Option<Arc<dyn Clock>>,
+) -> Tables<Sqlite> {
+    Tables {
+        read,
+        write,
+        begin: BEGIN,
+        in_memory,
+        keep,
+        shared: false,
+        arrivals: Arc::default(),
+        room: Arc::new(Room::new(keep.max_bytes)),
+        clock,
+    }
 }
 
 /// A database that is gone with the process, in its one connection.
@@ -79,8 +101,8 @@ async fn open_in_memory(keep: Keep, clock: Option<Arc<dyn Clock>>) -> Result<Sql
     let options = SqliteConnectOptions::new().in_memory(true).disable_statement_logging();
     let only = pool(1).connect_with(options).await.map_err(|e| unreadable(path, &e))?;
     migrations::sqlite().run(&only).await?;
-    Ok(Tables { read: only.clone(), write: only, begin: BEGIN, in_memory: true, keep, clock }
-        .into_store(1, None))
+    let tables = tables(only.clone(), only, true, keep, clock);
+    tables.into_store(1, None, Vec::new()).await.map_err(|e| unreadable(path, &e))
 }
 
 fn pool(connections: u32) -> SqlitePoolOptions {

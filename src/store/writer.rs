@@ -7,20 +7,13 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Appended, StoreError};
-use crate::protocol::PublicKey;
+use super::{Append, Appended, StoreError};
 
 /// The messages that may wait for a commit in one queue: 4096 of 16 KiB are 64 MiB.
 const QUEUE: usize = 4096;
 
 /// The most messages in one transaction: enough to share a sync widely, few enough that none waits for long.
 const BATCH: usize = 256;
-
-/// A message that waits.
-pub(super) struct Append {
-    pub(super) key: PublicKey,
-    pub(super) data: Vec<u8>,
-}
 
 type Done = oneshot::Sender<Result<Appended, StoreError>>;
 
@@ -29,8 +22,11 @@ type Done = oneshot::Sender<Result<Appended, StoreError>>;
 pub(super) struct Queue(mpsc::Sender<(Append, Done)>);
 
 impl Queue {
-    /// Waits until the message is durable. Dropping the future does not take it back.
-    pub(super) async fn append(self, append: Append) -> Result<Appended, StoreError> {
+    /// Queues a message; the future is ready when it is durable. Dropping that does not take the message back.
+    pub(super) fn append(
+        self,
+        append: Append,
+    ) -> Result<impl Future<Output = Result<Appended, StoreError>>, StoreError> {
         let (done, result) = oneshot::channel();
         self.0.try_send((append, done)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::QueueFull,
@@ -38,7 +34,7 @@ impl Queue {
         })?;
         // The writer ends when the last way to its queue is gone: whoever waits for a result must not hold one.
         drop(self);
-        result.await.map_err(|_| StoreError::Closed)?
+        Ok(async { result.await.map_err(|_| StoreError::Closed)? })
     }
 }
 

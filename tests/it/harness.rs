@@ -11,7 +11,7 @@ use std::{
         mpsc,
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use connectoid::{
@@ -40,7 +40,8 @@ pub fn keep() -> Keep {
     Keep {
         message_ttl: Duration::from_secs(3600),
         box_ttl: Duration::from_secs(30 * 86_400),
-        box_cap: Some(BoxCap { messages: 32, bytes: 512 * 1024 }),
+        box_cap: Some(BoxCap { messages: 32, bytes: 512 * 1024, messages_per_sender: 32 }),
+        max_bytes: None,
     }
 }
 
@@ -144,6 +145,8 @@ impl TestRelay {
             keep: keep(),
             answer_ttl: Duration::from_secs(60),
             sweep_interval: Duration::from_secs(60),
+            max_wait: Duration::from_secs(25),
+            max_waiters: 100,
         };
         configure(&mut config);
         let clock = Arc::new(HandClock::at(NOW));
@@ -233,6 +236,22 @@ pub fn post(url: &str, body: &str) -> Reply {
 
 pub fn get(url: &str) -> Reply {
     request("GET", url, &[], b"")
+}
+
+/// The value of a metric, as `/metrics` shows it: `connectoid_waiters`, or with its labels as they stand there.
+pub fn metric(url: &str, name: &str) -> u64 {
+    let metrics = get(&format!("{url}/metrics")).body;
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
+}
+
+/// Looks until it is so.
+pub fn until(mut done: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < Duration::from_secs(20), "it does not come to be");
+        std::thread::yield_now();
+    }
 }
 
 /// Any request, on a connection of its own.

@@ -231,12 +231,13 @@ fn every_reply_says_who_may_read_it_and_that_it_is_not_kept() {
         (403, relay.post(&receive)),
         (404, get(&format!("{}/nothing", relay.url))),
         (405, request("PUT", &relay.url, &[], b"{}")),
-        (413, post(&relay.url, &"x".repeat(32_769))),
+        (413, post(&relay.url, &"x".repeat(65_537))),
         (429, relay.post(&send(to, "b25lIG1vcmU"))),
         (200, get(&relay.url)),
         (200, get(&format!("{}/info", relay.url))),
         (200, get(&format!("{}/health", relay.url))),
         (200, get(&format!("{}/ready", relay.url))),
+        (200, get(&format!("{}/metrics", relay.url))),
         (200, get(&format!("{}/openapi.yaml", relay.url))),
         (204, request("OPTIONS", &relay.url, &[], b"")),
     ];
@@ -255,7 +256,7 @@ fn every_reply_says_who_may_read_it_and_that_it_is_not_kept() {
 #[test]
 fn the_preflight_of_a_browser_anywhere() {
     let relay = TestRelay::start();
-    for path in ["/", "/info", "/ready", "/openapi.yaml", "/nothing", "/nothing/at/all"] {
+    for path in ["/", "/info", "/ready", "/metrics", "/openapi.yaml", "/nothing", "/nothing/at/all"] {
         let asked = [
             ("origin", "https://app.example.com"),
             ("access-control-request-method", "POST"),
@@ -316,13 +317,15 @@ fn info_says_what_holds() {
     assert_eq!(
         info.body,
         format!(
-            r#"{{"ok":true,"name":"connectoid","version":"{version}","protocol":1,"time":1795158000000000,"relays":["https://connecto.id"],"limits":{{"requestBytes":32768,"messageBytes":16384,"receive":32,"wait":0,"boxMessages":32,"boxBytes":524288,"messageTtl":3600,"answerTtl":60,"boxTtl":2592000}}}}"#
+            r#"{{"ok":true,"name":"connectoid","version":"{version}","protocol":1,"time":1795158000000000,"relays":["https://connecto.id"],"limits":{{"requestBytes":32768,"messageBytes":16384,"receive":32,"checkBoxes":100,"checkBytes":65536,"wait":25,"boxMessages":32,"boxBytes":524288,"boxMessagesPerSender":32,"totalBytes":null,"messageTtl":3600,"answerTtl":60,"boxTtl":2592000}}}}"#
         )
     );
 
     let other = TestRelay::with(|config| {
         config.urls = vec![];
         config.keep.box_cap = None;
+        config.keep.max_bytes = Some(10);
+        config.max_wait = Duration::from_secs(5);
         config.keep.message_ttl = Duration::from_secs(7);
         config.keep.box_ttl = Duration::from_secs(8);
         config.answer_ttl = Duration::from_secs(9);
@@ -331,7 +334,7 @@ fn info_says_what_holds() {
     assert_eq!(
         get(&format!("{}/info", other.url)).body,
         format!(
-            r#"{{"ok":true,"name":"connectoid","version":"{version}","protocol":1,"time":1795158000000001,"relays":[],"limits":{{"requestBytes":32768,"messageBytes":16384,"receive":32,"wait":0,"boxMessages":null,"boxBytes":null,"messageTtl":7,"answerTtl":9,"boxTtl":8}}}}"#
+            r#"{{"ok":true,"name":"connectoid","version":"{version}","protocol":1,"time":1795158000000001,"relays":[],"limits":{{"requestBytes":32768,"messageBytes":16384,"receive":32,"checkBoxes":100,"checkBytes":65536,"wait":5,"boxMessages":null,"boxBytes":null,"boxMessagesPerSender":null,"totalBytes":10,"messageTtl":7,"answerTtl":9,"boxTtl":8}}}}"#
         )
     );
 }

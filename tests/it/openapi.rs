@@ -105,7 +105,7 @@ fn every_path_answers_every_method_as_it_says() {
     let all = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"];
     let all: BTreeSet<String> = all.map(str::to_owned).into();
     let paths = document.paths();
-    assert_eq!(paths.len(), 5);
+    assert_eq!(paths.len(), 6);
     for (path, methods) in &paths {
         assert!(methods.is_subset(&all), "{path}");
         for method in methods {
@@ -168,6 +168,10 @@ fn everything_it_names_occurs() {
     r.expect("receive: nothing", &relay, &receive(1));
     r.expect("send: ok", &relay, &send("aGVsbG8"));
     r.expect("check: found", &relay, &check);
+    let many = json!({"action": "check", "boxes": [{"pub": to, "at": 0}, {"pub": fresh_pub()}]});
+    r.expect("check: found among many", &relay, &many);
+    let none = json!({"action": "check", "boxes": [{"pub": fresh_pub()}], "wait": 0});
+    r.expect("check: nothing in many", &relay, &none);
     r.expect("receive: one", &relay, &receive(1));
     r.expect("receive: many", &relay, &receive(2));
     for n in 1..32 {
@@ -259,6 +263,10 @@ fn the_schema_of_requests_is_what_the_relay_takes() {
         json!(u64::MAX),
         json!([]),
         json!({}),
+        json!([{"pub": KEY}]),
+        json!([{"pub": KEY, "at": "7"}, {"pub": fresh_pub(), "x": 1}]),
+        json!([{"pub": KEY, "at": 1.5}]),
+        json!([{"at": 0}]),
     ]);
     values.extend([1024, 1025, 21_846, 21_847, 21_848].map(|length| "A".repeat(length).into()));
     values.extend([json!(KEY), json!(fresh_pub()), json!(answer), json!("A".repeat(75))]);

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, task::Poll, time::Duration};
 use connectoid::{
     clock::{Clock, HandClock, SystemClock},
     protocol::{At, PublicKey},
-    store::{self, Appended, BoxCap, Keep, OpenError, Store},
+    store::{self, Append, Appended, BoxCap, Held, Keep, OpenError, Store},
 };
 use sqlx::{Connection as _, Executor as _};
 
@@ -62,9 +62,18 @@ fn without_caps() -> Keep {
     Keep { box_cap: None, ..keep() }
 }
 
+/// A message from nobody in particular.
+fn letter(key: PublicKey, data: Vec<u8>) -> Append {
+    Append { key, data, sender: None }
+}
+
+async fn has_newer(store: &dyn Store, key: PublicKey, at: At) -> bool {
+    store.have_newer(vec![(key, at)]).await.unwrap() == [true]
+}
+
 /// The cursor that a message was stored under.
 async fn stored(store: &dyn Store, key: PublicKey, data: &[u8]) -> At {
-    match store.append(key, data.to_vec()).await.unwrap() {
+    match store.append(letter(key, data.to_vec())).await.unwrap() {
         Appended::Stored(at) => at,
         other => panic!("{other:?}"),
     }
@@ -81,6 +90,12 @@ promises! {
     the_same_body_is_stored_once_in_its_life
     a_box_holds_32_messages
     a_box_holds_512_kib
+    a_sender_has_a_share_of_a_box
+    a_share_as_large_as_the_box_is_none
+    all_boxes_together_hold_what_they_may
+    what_is_held_is_counted
+    many_boxes_are_looked_at_in_one_go
+    who_waits_is_told_what_comes
     without_caps_a_box_holds_what_comes
     messages_expire_to_the_second
     a_sweep_deletes_what_expired_and_nothing_else
@@ -101,7 +116,7 @@ promises! {
 async fn messages_come_back_in_order_behind_a_cursor(world: World) {
     let store = world.open().await;
     let (key, other) = (fresh_pub(), fresh_pub());
-    assert!(!store.has_newer(key, At::START).await.unwrap());
+    assert!(!has_newer(&*store, key, At::START).await);
     let first = stored(&*store, key, b"first").await;
     world.advance(Duration::from_secs(1));
     let second = stored(&*store, key, b"second").await;
@@ -113,9 +128,9 @@ async fn messages_come_back_in_order_behind_a_cursor(world: World) {
     assert_eq!(bodies(&*store, key, second).await, [""; 0]);
     assert_eq!(bodies(&*store, key, At::MAX).await, [""; 0]);
     assert_eq!(bodies(&*store, fresh_pub(), At::START).await, [""; 0]);
-    assert!(store.has_newer(key, At::START).await.unwrap());
-    assert!(store.has_newer(key, first).await.unwrap());
-    assert!(!store.has_newer(key, second).await.unwrap());
+    assert!(has_newer(&*store, key, At::START).await);
+    assert!(has_newer(&*store, key, first).await);
+    assert!(!has_newer(&*store, key, second).await);
     let limited = store.newer(key, At::START, 1).await.unwrap();
     assert_eq!((limited.len(), limited[0].at, limited[0].data.as_slice()), (1, first, &b"first"[..]));
 }
@@ -144,7 +159,7 @@ async fn the_same_body_is_stored_once_in_its_life(world: World) {
     let (key, other) = (fresh_pub(), fresh_pub());
     let at = stored(&*store, key, b"hello").await;
     world.advance(Duration::from_secs(3599));
-    assert_eq!(store.append(key, b"hello".to_vec()).await, Ok(Appended::Duplicate));
+    assert_eq!(store.append(letter(key, b"hello".to_vec())).await, Ok(Appended::Duplicate));
     assert_eq!(bodies(&*store, key, At::START).await, ["hello"]);
     stored(&*store, key, b"hello!").await;
     stored(&*store, other, b"hello").await;
@@ -159,7 +174,7 @@ async fn the_same_body_is_stored_once_in_its_life(world: World) {
     let key = fresh_pub();
     let sends = (0..16).map(|_| {
         let store = store.clone();
-        tokio::spawn(async move { store.append(key, b"same".to_vec()).await.unwrap() })
+        tokio::spawn(async move { store.append(letter(key, b"same".to_vec())).await.unwrap() })
     });
     let mut stored = 0;
     for send in sends.collect::<Vec<_>>() {
@@ -177,8 +192,12 @@ async fn a_box_holds_32_messages(world: World) {
     }
     world.advance(Duration::from_secs(1));
     let last = stored(&*store, key, b"31").await;
-    assert_eq!(store.append(key, b"32".to_vec()).await, Ok(Appended::Full));
-    assert_eq!(store.append(key, b"7".to_vec()).await, Ok(Appended::Duplicate), "a retry is safe even then");
+    assert_eq!(store.append(letter(key, b"32".to_vec())).await, Ok(Appended::Full));
+    assert_eq!(
+        store.append(letter(key, b"7".to_vec())).await,
+        Ok(Appended::Duplicate),
+        "a retry is safe even then"
+    );
     assert_eq!(store.newer(key, At::START, 100).await.unwrap().len(), 32, "nothing is thrown out for it");
     stored(&*store, fresh_pub(), b"32").await;
 
@@ -194,13 +213,182 @@ async fn a_box_holds_32_messages(world: World) {
 }
 
 async fn a_box_holds_512_kib(world: World) {
-    let cap = BoxCap { messages: 100, bytes: 512 * 1024 };
+    let cap = BoxCap { messages: 100, bytes: 512 * 1024, messages_per_sender: 100 };
     let store = world.open_with(Keep { box_cap: Some(cap), ..keep() }).await;
     let key = fresh_pub();
     for n in 0..32 {
         stored(&*store, key, &[n; 16_384]).await;
     }
-    assert_eq!(store.append(key, b"x".to_vec()).await, Ok(Appended::Full));
+    assert_eq!(store.append(letter(key, b"x".to_vec())).await, Ok(Appended::Full));
+}
+
+async fn a_sender_has_a_share_of_a_box(world: World) {
+    let cap = BoxCap { messages: 32, bytes: 512 * 1024, messages_per_sender: 8 };
+    let store = world.open_with(Keep { box_cap: Some(cap), ..keep() }).await;
+    let key = fresh_pub();
+    let send = async |sender: i64, text: &str| {
+        let append = Append { key, data: text.as_bytes().to_vec(), sender: Some(sender) };
+        match store.append(append).await.unwrap() {
+            Appended::Stored(_) => "stored",
+            Appended::Duplicate => "duplicate",
+            Appended::ShareUsed => "share used",
+            Appended::Full => "full",
+            Appended::NoRoom => "no room",
+        }
+    };
+    for sender in [1, 2, 3] {
+        for n in 0..8 {
+            assert_eq!(send(sender, &format!("{sender} {n}")).await, "stored");
+        }
+        assert_eq!(send(sender, &format!("{sender} more")).await, "share used");
+        assert_eq!(send(sender, &format!("{sender} 7")).await, "duplicate", "a retry is safe even then");
+    }
+    // 24 of 32: the last quarter is for those who have nothing in it.
+    for sender in 4..12 {
+        assert_eq!(send(sender, &format!("{sender}")).await, "stored");
+        if sender < 11 {
+            assert_eq!(send(sender, &format!("{sender} more")).await, "share used");
+        }
+    }
+    assert_eq!(send(12, "12").await, "full");
+    assert_eq!(send(1, "1 more").await, "full");
+    let another = Append { key: fresh_pub(), data: b"1 more".to_vec(), sender: Some(1) };
+    assert!(matches!(store.append(another).await, Ok(Appended::Stored(_))));
+
+    // What expired counts no longer.
+    world.advance(HOUR);
+    assert_eq!(send(1, "1 more").await, "stored");
+}
+
+async fn a_share_as_large_as_the_box_is_none(world: World) {
+    let cap = BoxCap { messages: 32, bytes: 512 * 1024, messages_per_sender: 32 };
+    let store = world.open_with(Keep { box_cap: Some(cap), ..keep() }).await;
+    let key = fresh_pub();
+    for n in 0..32 {
+        let append = Append { key, data: vec![n], sender: Some(1) };
+        assert!(matches!(store.append(append).await, Ok(Appended::Stored(_))), "{n}");
+    }
+    // The last quarter of the bytes is kept for others, too.
+    let cap = BoxCap { messages: 1000, bytes: 400, messages_per_sender: 8 };
+    store.close().await;
+    drop(store);
+    let store = world.open_with(Keep { box_cap: Some(cap), ..keep() }).await;
+    let key = fresh_pub();
+    let send =
+        |sender: i64, byte: u8| store.append(Append { key, data: vec![byte; 100], sender: Some(sender) });
+    for n in 0..3 {
+        assert!(matches!(send(1, n).await, Ok(Appended::Stored(_))));
+    }
+    assert_eq!(send(1, 3).await, Ok(Appended::ShareUsed));
+    assert!(matches!(send(2, 4).await, Ok(Appended::Stored(_))));
+    assert_eq!(send(3, 5).await, Ok(Appended::Full));
+}
+
+async fn all_boxes_together_hold_what_they_may(world: World) {
+    let small = Keep { max_bytes: Some(10), ..keep() };
+    let store = world.open_with(small).await;
+    let (key, other) = (fresh_pub(), fresh_pub());
+    stored(&*store, key, b"1234").await;
+    let last = stored(&*store, other, b"5678").await;
+    assert_eq!(store.append(letter(key, b"90a".to_vec())).await, Ok(Appended::NoRoom));
+    stored(&*store, key, b"90").await;
+    assert_eq!(store.append(letter(fresh_pub(), b"x".to_vec())).await, Ok(Appended::NoRoom));
+    assert_eq!(bodies(&*store, key, At::START).await, ["1234", "90"], "nothing is thrown out for it");
+
+    store.delete_upto(other, last).await.unwrap();
+    stored(&*store, key, b"abcd").await;
+    assert_eq!(store.append(letter(key, b"x".to_vec())).await, Ok(Appended::NoRoom));
+    store.close().await;
+    drop(store);
+
+    // Counted anew when it is opened.
+    let store = world.open_with(small).await;
+    assert_eq!(store.append(letter(key, b"x".to_vec())).await, Ok(Appended::NoRoom));
+    world.advance(HOUR);
+    assert_eq!(store.append(letter(key, b"x".to_vec())).await, Ok(Appended::NoRoom), "until it is swept");
+    store.sweep(100).await.unwrap();
+    stored(&*store, key, b"1234567890").await;
+    store.delete_box(key).await.unwrap();
+    stored(&*store, other, b"1234567890").await;
+}
+
+async fn what_is_held_is_counted(world: World) {
+    let counted = |store: &dyn Store| (store.held().messages, store.held().bytes);
+    let store = world.open().await;
+    assert_eq!(store.held(), Held::default());
+    assert_eq!(counted(&*store), (0, 0));
+    let (key, other) = (fresh_pub(), fresh_pub());
+    let first = stored(&*store, key, b"first").await;
+    stored(&*store, key, b"second").await;
+    stored(&*store, other, &[7; 16_384]).await;
+    assert_eq!(store.append(letter(key, b"first".to_vec())).await, Ok(Appended::Duplicate));
+    assert_eq!(counted(&*store), (3, 16_395));
+    store.delete_upto(key, first).await.unwrap();
+    assert_eq!(counted(&*store), (2, 16_390));
+    store.delete_box(other).await.unwrap();
+    assert_eq!(counted(&*store), (1, 6));
+    world.advance(HOUR);
+    store.sweep(100).await.unwrap();
+    assert_eq!(counted(&*store), (0, 0));
+
+    assert_eq!(store.held().boxes, 1);
+
+    if world.kind == Kind::Postgres {
+        let second = world.open().await;
+        stored(&*second, key, b"through another instance").await;
+        assert_eq!(counted(&*store), (0, 0));
+        store.sweep(100).await.unwrap();
+        assert_eq!(counted(&*store), (1, 24));
+    }
+}
+
+async fn many_boxes_are_looked_at_in_one_go(world: World) {
+    let store = world.open().await;
+    for count in [1, 2, 10, 11, 100, 101, 250] {
+        let boxes: Vec<PublicKey> = (0..count).map(|_| fresh_pub()).collect();
+        let mut cursors = Vec::new();
+        for key in boxes.iter().step_by(3) {
+            stored(&*store, *key, b"one").await;
+            world.advance(Duration::from_secs(1));
+            cursors.push(stored(&*store, *key, b"two").await);
+        }
+        let from = |at: At| boxes.iter().map(|key| (*key, at)).collect::<Vec<_>>();
+        let found = store.have_newer(from(At::START)).await.unwrap();
+        let expected: Vec<bool> = (0..count).map(|n| n % 3 == 0).collect();
+        assert_eq!(found, expected, "{count}");
+        assert_eq!(store.have_newer(from(At::MAX)).await.unwrap(), vec![false; count]);
+        // Each box has its own cursor: behind the last message of the first box there is more in the others.
+        let behind_first = store.have_newer(from(cursors[0])).await.unwrap();
+        let expected: Vec<bool> = (0..count).map(|n| n % 3 == 0 && n > 0).collect();
+        assert_eq!(behind_first, expected, "{count}");
+        let mut own = cursors.iter();
+        let own = boxes
+            .iter()
+            .enumerate()
+            .map(|(n, key)| (*key, if n % 3 == 0 { *own.next().unwrap() } else { At::START }));
+        assert_eq!(store.have_newer(own.collect()).await.unwrap(), vec![false; count]);
+    }
+    assert_eq!(store.have_newer(Vec::new()).await.unwrap(), [false; 0]);
+}
+
+async fn who_waits_is_told_what_comes(world: World) {
+    let store = world.open().await;
+    // On PostgreSQL the message comes through another instance.
+    let sender = if world.kind == Kind::Postgres { world.open().await } else { store.clone() };
+    let (key, other) = (fresh_pub(), fresh_pub());
+    for n in 0..20u8 {
+        let waiting = store.arrivals().wait_for([&key, &other]);
+        assert!(!has_newer(&*store, key, At::START).await);
+        // Listening may have begun just now, which wakes everyone once.
+        stored(&*sender, fresh_pub(), &[n]).await;
+        stored(&*sender, if n % 2 == 0 { key } else { other }, &[n]).await;
+        let both = || store.have_newer(vec![(key, At::START), (other, At::START)]);
+        while !both().await.unwrap().contains(&true) {
+            waiting.arrived().await;
+        }
+        store.delete_box(key).await.unwrap();
+        store.delete_box(other).await.unwrap();
+    }
 }
 
 async fn without_caps_a_box_holds_what_comes(world: World) {
@@ -217,10 +405,10 @@ async fn messages_expire_to_the_second(world: World) {
     let key = fresh_pub();
     stored(&*store, key, b"hello").await;
     world.clock.set(NOW + 3600 * SECOND - 1);
-    assert!(store.has_newer(key, At::START).await.unwrap());
+    assert!(has_newer(&*store, key, At::START).await);
     assert_eq!(bodies(&*store, key, At::START).await, ["hello"]);
     world.clock.set(NOW + 3600 * SECOND);
-    assert!(!store.has_newer(key, At::START).await.unwrap(), "no sweep was needed");
+    assert!(!has_newer(&*store, key, At::START).await, "no sweep was needed");
     assert_eq!(bodies(&*store, key, At::START).await, [""; 0]);
     // The clock was wrong: hidden, not destroyed.
     world.clock.set(NOW + SECOND);
@@ -287,7 +475,7 @@ async fn unchecked_boxes_go_checked_ones_stay(world: World) {
     // A check within a day of the last noted one is not noted: a box may go up to a day early, never late.
     for _ in 0..28 {
         world.advance(DAY);
-        store.has_newer(checked, At::START).await.unwrap();
+        has_newer(&*store, checked, At::START).await;
     }
     // Mail that comes all the time does not keep a box that nobody checks.
     world.advance(DAY);
@@ -311,7 +499,7 @@ async fn unchecked_boxes_go_checked_ones_stay(world: World) {
 
 async fn a_check_makes_no_box(world: World) {
     let store = world.open().await;
-    store.has_newer(fresh_pub(), At::START).await.unwrap();
+    has_newer(&*store, fresh_pub(), At::START).await;
     world.advance(31 * DAY);
     assert_eq!(store.sweep(100).await.unwrap().boxes, 0);
 }
@@ -377,7 +565,7 @@ async fn what_was_stored_is_there_after_reopening(world: World) {
     store.close().await;
     let store = world.open().await;
     assert_eq!(bodies(&*store, key, At::START).await, ["hello"]);
-    assert_eq!(store.append(key, b"hello".to_vec()).await, Ok(Appended::Duplicate));
+    assert_eq!(store.append(letter(key, b"hello".to_vec())).await, Ok(Appended::Duplicate));
     assert!(stored(&*store, key, b"again").await > at);
 }
 
@@ -393,7 +581,7 @@ async fn every_instance_has_the_same_secret(world: World) {
 async fn closing_finishes_what_was_accepted(world: World) {
     let store = world.open_with(without_caps()).await;
     let key = fresh_pub();
-    let mut sends: Vec<_> = (0..100u8).map(|n| store.append(key, vec![n])).collect();
+    let mut sends: Vec<_> = (0..100u8).map(|n| store.append(letter(key, vec![n]))).collect();
     // Polled once, each is in the queue; none is waited for before the store is closed.
     for send in &mut sends {
         let waits = std::future::poll_fn(|cx| Poll::Ready(send.as_mut().poll(cx).is_pending())).await;
@@ -403,7 +591,7 @@ async fn closing_finishes_what_was_accepted(world: World) {
     for send in sends {
         assert!(matches!(send.await, Ok(Appended::Stored(_))));
     }
-    assert!(store.append(key, b"late".to_vec()).await.is_err());
+    assert!(store.append(letter(key, b"late".to_vec())).await.is_err());
     let store = world.open().await;
     assert_eq!(store.newer(key, At::START, 200).await.unwrap().len(), 100);
 }
@@ -441,7 +629,7 @@ async fn a_newer_schema_is_left_alone(world: World) {
             sqlx::query_scalar(count).fetch_one(&mut database).await.unwrap()
         }
     };
-    assert_eq!(rows, 2);
+    assert_eq!(rows, 3);
 }
 
 async fn refusal(url: &str) -> OpenError {

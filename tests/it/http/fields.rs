@@ -32,7 +32,8 @@ fn what_is_not_a_json_object() {
         ("{}".into(), "\"action\" is missing: send, check, receive or delete"),
         (r#"{"action":"Check"}"#.into(), "\"action\" must be send, check, receive or delete"),
         (r#"{"action":"check"}"#.into(), "\"pub\" is missing: the public key of a box"),
-        (format!(r#"{{"action":"check","boxes":[{{"pub":"{KEY}","at":0}}]}}"#), "\"pub\" is missing"),
+        (r#"{"action":"check","boxes":[]}"#.into(), "\"boxes\" must be 1 to 100 boxes"),
+        (r#"{"action":"check","boxes":[{"at":0}]}"#.into(), "a box in \"boxes\" lacks its \"pub\""),
         (format!(r#"{{"action":"send","pub":"{KEY}"}}"#), "\"data\" is missing"),
         (format!(r#"{{"action":"receive","pub":"{KEY}"}}"#), "\"answer\" is missing"),
         (format!(r#"{{"action":"delete","pub":"{KEY}"}}"#), "exactly one of \"at\" and \"all\":true"),
@@ -82,8 +83,19 @@ fn every_field_has_its_type_whatever_the_action() {
         ("relay", vec![json!(1), json!(null)]),
         ("at", vec![json!(1.5), json!(null), json!(true), json!([]), json!("")]),
         ("limit", vec![json!("1"), json!(null), json!(1.5), json!(-1), json!(4_294_967_296_i64)]),
+        ("wait", vec![json!("25"), json!(null), json!(1.5), json!(-1), json!(true)]),
         ("ask", vec![json!("true"), json!(1), json!(null)]),
         ("all", vec![json!("true"), json!(1), json!(null)]),
+        (
+            "boxes",
+            vec![
+                json!(KEY),
+                json!(null),
+                json!([KEY]),
+                json!([{"pub": 1}]),
+                json!([{"pub": KEY, "at": 1.5}]),
+            ],
+        ),
     ];
     for action in ["send", "check", "receive", "delete"] {
         for (name, values) in &wrong {
@@ -101,19 +113,42 @@ fn every_field_has_its_type_whatever_the_action() {
 fn unknown_fields_are_ignored() {
     let relay = TestRelay::start();
     let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
-    for unknown in [
-        r#""wait":25"#,
-        r#""wait":"for ever""#,
-        r#""boxes":[]"#,
-        r#""":null"#,
-        r#""x":1e999"#,
-        r#""x":{"action":"send"}"#,
-        &format!(r#""x":{deep}"#),
-    ] {
+    for unknown in [r#""":null"#, r#""x":1e999"#, r#""x":{"action":"send"}"#, &format!(r#""x":{deep}"#)] {
         let body = format!(r#"{{{unknown},"action":"check","pub":"{KEY}"}}"#);
         let reply = post(&relay.url, &body);
         assert_eq!((reply.status, reply.body.as_str()), (200, r#"{"ok":true,"found":false}"#), "{body:.100}");
     }
+}
+
+#[test]
+fn boxes_go_with_check_alone() {
+    let relay = TestRelay::start();
+    let boxes = json!([{"pub": fresh_pub(), "at": 0}]);
+    let why = "\"boxes\" goes with check, without \"pub\" and \"ask\": each box has its own \"pub\"";
+    for body in [
+        json!({"action": "check", "boxes": boxes, "pub": KEY}),
+        json!({"action": "check", "boxes": boxes, "ask": true}),
+        json!({"action": "send", "boxes": boxes, "data": "aGVsbG8"}),
+        json!({"action": "receive", "boxes": boxes, "answer": "x"}),
+        json!({"action": "delete", "boxes": boxes, "answer": "x", "all": true}),
+    ] {
+        assert_bad(&relay, body.to_string(), why);
+    }
+    let twice =
+        json!({"action": "check", "boxes": [{"pub": KEY}, {"pub": fresh_pub()}, {"pub": KEY, "at": 7}]});
+    assert_bad(&relay, twice.to_string(), "a \"pub\" stands twice in \"boxes\"");
+    let many = |count: usize| {
+        let boxes: Vec<Value> = (0..count).map(|_| json!({"pub": fresh_pub()})).collect();
+        json!({"action": "check", "boxes": boxes})
+    };
+    assert_eq!(relay.post(&many(100)).body, r#"{"ok":true,"found":false,"boxes":[]}"#);
+    assert_bad(&relay, many(101).to_string(), "\"boxes\" must be 1 to 100 boxes");
+    let bad_key = relay.post(&json!({"action": "check", "boxes": [{"pub": fresh_pub()}, {"pub": "123abc"}]}));
+    assert_eq!((bad_key.status, bad_key.error().as_str()), (400, "Bad key"));
+    let field_twice = format!(r#"{{"action":"check","boxes":[{{"pub":"{KEY}","x":1,"x":1}}]}}"#);
+    assert_bad(&relay, field_twice, "a field stands twice in the body");
+    let unknown = format!(r#"{{"action":"check","ask":false,"boxes":[{{"x":[{{}}],"pub":"{KEY}"}}]}}"#);
+    assert_eq!(post(&relay.url, &unknown).status, 200);
 }
 
 #[test]

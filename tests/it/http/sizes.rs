@@ -3,7 +3,7 @@
 use super::{Wire, check, raw_post, send};
 use crate::harness::{Reply, TestRelay, fresh_pub, post};
 
-const REQUEST_TOO_BIG: &str = r#"{"ok":false,"error":"Too big","detail":"a request is at most 32768 bytes"}"#;
+const REQUEST_TOO_BIG: &str = r#"{"ok":false,"error":"Too big","detail":"a request is at most 32768 bytes; a check of many boxes 65536"}"#;
 
 /// A check of this many bytes.
 fn check_of(length: usize) -> String {
@@ -40,6 +40,22 @@ fn requests_of_32768_bytes_and_not_one_more() {
 }
 
 #[test]
+fn checks_of_many_boxes_of_65536_bytes_and_not_one_more() {
+    let relay = TestRelay::start();
+    for (length, status, body) in [
+        (65_536, 200, r#"{"ok":true,"found":false,"boxes":[]}"#),
+        (65_537, 413, REQUEST_TOO_BIG),
+        (200_000, 413, REQUEST_TOO_BIG),
+    ] {
+        let bare = format!(r#"{{"action":"check","boxes":[{{"pub":"{}","at":0}}],"x":""}}"#, fresh_pub());
+        let filler = "x".repeat(length - bare.len());
+        let check = bare.replace(r#""x":"""#, &format!(r#""x":"{filler}""#));
+        let reply = post(&relay.url, &check);
+        assert_eq!((reply.status, reply.body.as_str()), (status, body), "{length}");
+    }
+}
+
+#[test]
 fn messages_of_1_to_16384_bytes() {
     let relay = TestRelay::start();
     for (characters, status, body) in [
@@ -60,7 +76,7 @@ fn messages_of_1_to_16384_bytes() {
 #[test]
 fn a_length_that_is_too_large_is_refused_before_the_body_comes() {
     let relay = TestRelay::start();
-    for length in ["32769", "10000000000", "18446744073709551615"] {
+    for length in ["65537", "10000000000", "18446744073709551615"] {
         let mut wire = Wire::to(&relay);
         let reply =
             wire.write(format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")).reply();
@@ -70,7 +86,7 @@ fn a_length_that_is_too_large_is_refused_before_the_body_comes() {
     // A stream of chunks without end, too: the reply comes while the sender is still at it.
     let mut wire = Wire::to(&relay);
     wire.write("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
-    wire.write(format!("8001\r\n{}\r\n", "x".repeat(0x8001)));
+    wire.write(format!("10001\r\n{}\r\n", "x".repeat(0x1_0001)));
     let reply = wire.reply();
     assert_eq!((reply.status, reply.body.as_str()), (413, REQUEST_TOO_BIG));
 }
@@ -81,9 +97,9 @@ fn what_is_behind_a_refused_request_is_not_taken_for_another_one() {
     let to = fresh_pub();
     let hidden = send(to, "aGVsbG8").to_string();
     let hidden = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{hidden}", hidden.len());
-    let filler = "x".repeat(40_000 - hidden.len());
+    let filler = "x".repeat(70_000 - hidden.len());
     let mut wire = Wire::to(&relay);
-    wire.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 40000\r\n\r\n");
+    wire.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\n\r\n");
     assert_eq!(wire.reply().status, 413);
     wire.write(filler).write(hidden).end();
     assert!(wire.is_closed());

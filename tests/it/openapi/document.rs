@@ -191,6 +191,8 @@ fn result<'a>(asked: &str, body: &'a Value) -> &'a str {
     }
     let has = |name: &str| body.get(name).is_some();
     match asked {
+        "check" if has("boxes") && body["found"] == true => "found among many",
+        "check" if has("boxes") => "nothing in many",
         "check" if body["found"] == true => "found",
         "check" if has("question") => "asked",
         "check" => "nothing",

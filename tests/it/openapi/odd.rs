@@ -32,7 +32,6 @@ pub fn odd_requests(key: &BoxKey, answer: &str) -> Vec<Vec<u8>> {
         format!("{{{check},\"at\":{}}}", "9".repeat(30_000)),
         format!("{{{check},\"relay\":\"{}\"}}", "x".repeat(30_000)),
         format!("{{{check},\"ask\":true,\"relay\":\"https://elsewhere.example\"}}"),
-        format!("{{{check},\"wait\":25}}"),
         format!("{{{check},\"wait\":\"for ever\"}}"),
         format!(r#"{{"action":"check","boxes":[{{"pub":"{to}","at":0}}]}}"#),
         format!(r#"{{"\u0061ction":"check","p\u0075b":"{to}"}}"#),
@@ -63,6 +62,7 @@ pub fn good_requests(key: &BoxKey, answer: &str) -> Vec<Value> {
         json!({"action": "send", "pub": to, "ext": null, "data": "aGVsbG8"}),
         json!({"action": "check", "pub": to, "ext": null, "at": 0}),
         json!({"action": "check", "pub": to, "at": "0", "ask": true, "relay": "https://connecto.id"}),
+        json!({"action": "check", "boxes": [{"pub": to, "at": 0}, {"pub": KEY}], "relay": "https://connecto.id"}),
         json!({"action": "receive", "pub": to, "ext": null, "answer": answer, "at": 0, "limit": 1}),
         json!({"action": "receive", "pub": to, "answer": answer, "at": 0, "limit": 32}),
         json!({"action": "delete", "pub": to, "answer": answer, "at": 0}),
@@ -76,7 +76,8 @@ pub fn one_of<'a, T>(rng: &mut StdRng, choices: &'a [T]) -> &'a T {
 
 /// Every request with any one of its fields left out or given any of these values; then some with two such changes.
 pub fn with_odd_fields(rng: &mut StdRng, requests: &[Value], values: &[Value]) -> Vec<Value> {
-    let names = ["action", "pub", "ext", "data", "answer", "relay", "at", "limit", "ask", "all"];
+    let names =
+        ["action", "pub", "ext", "data", "answer", "relay", "at", "limit", "wait", "ask", "all", "boxes"];
     let change = |request: &Value, name: &str, value: Option<&Value>| {
         let mut request = request.clone();
         let fields = request.as_object_mut().unwrap();

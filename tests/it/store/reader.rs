@@ -37,9 +37,9 @@ impl Mail for Ours {
     fn put(&self, key: PublicKey, data: Vec<u8>) -> BoxFuture<'_, ()> {
         // Each message by another instance, where there are several.
         let store = &self.0[data[0] as usize % self.0.len()];
-        Box::pin(
-            async move { assert!(matches!(store.append(key, data).await.unwrap(), Appended::Stored(_))) },
-        )
+        Box::pin(async move {
+            assert!(matches!(store.append(super::letter(key, data)).await.unwrap(), Appended::Stored(_)))
+        })
     }
 
     fn get(&self, key: PublicKey, at: At) -> BoxFuture<'_, Vec<(At, Vec<u8>)>> {
