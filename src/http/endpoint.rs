@@ -3,24 +3,35 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header,
+    http::{ConnectionType, header},
     web::{Data, Payload},
 };
 use futures_util::StreamExt as _;
+use tokio::time::timeout;
 
 use super::{Shared, refuse};
 use crate::protocol::{Refusal, RelayUrl, Reply, limits::MAX_REQUEST_BYTES};
 
 /// Answers a request of the protocol.
 pub(super) async fn post(request: HttpRequest, payload: Payload, shared: Data<Shared>) -> HttpResponse {
-    match answer(&request, payload, &shared).await {
+    let Ok(body) = timeout(shared.body_timeout, read_body(&request, payload)).await else {
+        let seconds = shared.body_timeout.as_secs_f64();
+        let mut reply = refuse(&Refusal::bad(format!("the body did not arrive within {seconds} seconds")));
+        reply.head_mut().set_connection_type(ConnectionType::Close);
+        return reply;
+    };
+    match answer(&request, body, &shared).await {
         Ok(reply) => HttpResponse::Ok().json(reply),
         Err(refusal) => refuse(&refusal),
     }
 }
 
-async fn answer(request: &HttpRequest, payload: Payload, shared: &Data<Shared>) -> Result<Reply, Refusal> {
-    let body = read_body(request, payload).await?;
+async fn answer(
+    request: &HttpRequest,
+    body: Result<Vec<u8>, Refusal>,
+    shared: &Data<Shared>,
+) -> Result<Reply, Refusal> {
+    let body = body?;
     // With URLs of its own the relay never reads the Host header.
     let called = if shared.about.urls.is_empty() { called_as(request) } else { None };
     let relay = shared.relay.clone();
@@ -39,6 +50,11 @@ fn log(action: &'static str, result: &'static str) {
 
 /// The whole body, as long as it is not too big.
 async fn read_body(request: &HttpRequest, mut payload: Payload) -> Result<Vec<u8>, Refusal> {
+    let mut encodings = request.headers().get_all(header::CONTENT_ENCODING);
+    if !encodings.all(|encoding| encoding.is_empty() || encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        return Err(Refusal::bad("bodies are taken uncompressed: send it without Content-Encoding"));
+    }
     let too_big = || Refusal::TooBig { detail: "a request is at most 32768 bytes".into() };
     let announced =
         request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());

@@ -18,7 +18,7 @@ use connectoid::{
     clock::HandClock,
     protocol::{PublicKey, RelayUrl},
     seal::{BoxKey, question::Secrets},
-    server::{Config, Environment, Server},
+    server::{Config, Connections, Environment, Server},
     store::{BoxCap, Keep},
 };
 use rand::{SeedableRng as _, rngs::StdRng};
@@ -144,6 +144,7 @@ impl TestRelay {
             keep: keep(),
             answer_ttl: Duration::from_secs(60),
             sweep_interval: Duration::from_secs(60),
+            connections: Connections::default(),
         };
         configure(&mut config);
         let clock = Arc::new(HandClock::at(NOW));

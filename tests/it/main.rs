@@ -25,5 +25,7 @@ mod notes;
 mod openapi;
 mod process;
 mod proxy;
+mod slow;
 mod store;
 mod vectors;
+mod wire;
