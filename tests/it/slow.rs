@@ -112,7 +112,7 @@ async fn slow(kind: Slow, address: &str) -> Duration {
     }
 }
 
-/// How late the worst of many ticks of this machine was: what a test that waits must allow for.
+/// How late the worst of many ticks was: what a test that waits must allow for on a busy machine.
 async fn worst_delay(done: Arc<AtomicBool>) -> Duration {
     let mut worst = Duration::ZERO;
     while !done.load(SeqCst) {
@@ -123,19 +123,22 @@ async fn worst_delay(done: Arc<AtomicBool>) -> Duration {
     worst
 }
 
-/// Sends and checks on new connections and kept ones, from an address of its own. How many times.
-fn someone_else(url: &str, done: &AtomicBool) -> usize {
-    let mut rounds = 0;
+/// Sends and checks on new connections and kept ones, from an address of its own. How many times, and how long it
+/// waited for a reply at most.
+fn someone_else(url: &str, done: &AtomicBool) -> (usize, Duration) {
+    let (mut rounds, mut longest) = (0, Duration::ZERO);
     while !done.load(SeqCst) {
         let mut wire = Wire::from("127.0.0.2", url);
         for _ in 0..10 {
             let to = fresh_pub();
             let mut ask = |request: serde_json::Value| {
+                let asked = Instant::now();
                 let (body, length) = (request.to_string(), request.to_string().len());
                 let reply = wire
                     .write(format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}"))
                     .reply();
                 assert_eq!(reply.status, 200, "{}", reply.body);
+                longest = longest.max(asked.elapsed());
                 reply.body
             };
             let sent = ask(json!({"pub": to, "ext": null, "action": "send", "data": "aGVsbG8"}));
@@ -145,7 +148,7 @@ fn someone_else(url: &str, done: &AtomicBool) -> usize {
             rounds += 1;
         }
     }
-    rounds
+    (rounds, longest)
 }
 
 /// So many descriptors for this process.
@@ -171,7 +174,7 @@ fn five_thousand_slow_clients_are_closed_while_others_are_served() {
         "6000",
     ]);
     let done = Arc::new(AtomicBool::new(false));
-    let (times, worst, rounds) = thread::scope(|scope| {
+    let (times, late, (rounds, longest_reply)) = thread::scope(|scope| {
         let other = scope.spawn(|| someone_else(&relay.url, &done));
         let (times, worst) = block_on(async {
             let delay = tokio::spawn(worst_delay(done.clone()));
@@ -206,13 +209,15 @@ fn five_thousand_slow_clients_are_closed_while_others_are_served() {
         (times, worst, other.join().unwrap())
     });
     assert_eq!(times.len(), 5_000);
+    println!("someone else did {rounds} rounds, and waited {longest_reply:?} for a reply at most");
+    assert!(rounds > 0);
+    // The relay is as late as its machine: for ticks here, and for those it serves.
+    let allowed = seconds(10) + late + longest_reply;
     for kind in [Slow::NoByte, Slow::Head, Slow::SecondHead, Slow::Body] {
         let longest = times.iter().filter(|(of, _)| *of == kind).map(|(_, took)| *took).max().unwrap();
-        println!("{kind:?}: closed after {longest:?} at most, on a machine late by {worst:?}");
-        assert!(longest < seconds(10) + worst, "{kind:?}: {longest:?}, late by {worst:?}");
+        println!("{kind:?}: closed after {longest:?} at most");
+        assert!(longest < allowed, "{kind:?}: {longest:?}, {allowed:?} allowed");
     }
-    println!("someone else did {rounds} rounds");
-    assert!(rounds > 0);
 }
 
 /// The same pause is too long for one relay, and not for the other.
@@ -318,10 +323,10 @@ fn so_many_connections_of_one_source() {
 fn places_are_free_again_however_a_connection_ends() {
     let relay = TestRelay::with(|config| {
         config.connections.max = 4;
-        config.connections.head_timeout = seconds(1);
-        config.connections.body_timeout = seconds(1);
+        config.connections.head_timeout = seconds(3);
+        config.connections.body_timeout = seconds(3);
     });
-    for _ in 0..3 {
+    for _ in 0..2 {
         let mut wires = [Wire::to(&relay), kept(&relay.url), half_sent(&relay.url, 10), kept(&relay.url)];
         assert!(is_busy(&Wire::to(&relay).reply()));
         wires[1].write("GET /slow");
@@ -344,7 +349,7 @@ fn the_settings_of_serve() {
         "--body-timeout",
         "2s",
         "--idle-timeout",
-        "3s",
+        "5s",
         "--max-connections",
         "3",
         "--max-connections-per-source",
