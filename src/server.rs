@@ -3,14 +3,18 @@
 use std::{
     io,
     net::{SocketAddr, ToSocketAddrs},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
-use actix_web::{App, HttpServer, dev::ServerHandle, web};
+use actix_web::web;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-use tokio::{task::JoinHandle, time::MissedTickBehavior};
+use tokio::{net::TcpSocket, task::JoinHandle, time::MissedTickBehavior};
 
+pub use crate::http::Connections;
 use crate::{
     clock::Clock,
     http::{self, About, Shared},
@@ -21,15 +25,12 @@ use crate::{
     store::{self, Keep, OpenError, Store, StoreError},
 };
 
-/// How long requests in flight have to end after the server was told to stop.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections that may wait to be taken: with the usual 128, a flood of others makes a client wait a second for its next
+/// try.
+const BACKLOG: u32 = 1024;
 
 /// How long the database has to take what is still queued and to let go.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// How long a connection is kept between requests. Above the minute that reverse proxies keep theirs, so that they
-/// never send a request into a connection just closed.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// What a server needs to know. Not shown by `Debug`: the database's URL may hold a password.
 #[derive(Clone)]
@@ -52,6 +53,8 @@ pub struct Config {
     pub max_wait: Duration,
     /// How many checks may wait at once.
     pub max_waiters: usize,
+    /// What a connection may take, and how many there may be.
+    pub connections: Connections,
 }
 
 /// Time and chance, for a server.
@@ -89,8 +92,9 @@ pub enum StartError {
 /// A server that has its address and is ready to run.
 pub struct Server {
     address: SocketAddr,
-    http: actix_web::dev::Server,
+    http: actix_server::Server,
     relay: Arc<Relay>,
+    stopping: Arc<AtomicBool>,
     store: Arc<dyn Store>,
     sweeping: JoinHandle<()>,
 }
@@ -131,19 +135,14 @@ impl Server {
             },
             runtime: tokio::runtime::Handle::current(),
             metrics: metrics.clone(),
+            body_timeout: config.connections.body_timeout,
         });
-        let http = HttpServer::new(move || {
-            App::new().app_data(shared.clone()).wrap(http::headers()).configure(http::routes)
-        })
-        .keep_alive(KEEP_ALIVE)
-        .shutdown_timeout(SHUTDOWN_TIMEOUT.as_secs())
-        .disable_signals()
-        .listen(listener)
-        .map_err(|error| listen_error(&config.listen, &error))?
-        .run();
+        let stopping = Arc::<AtomicBool>::default();
+        let http = http::listen(listener, shared, &config.connections, stopping.clone())
+            .map_err(|error| listen_error(&config.listen, &error))?;
         let sweeper = Sweeper::new(config.keep.message_ttl);
         let sweeping = tokio::spawn(sweep(store.clone(), sweeper, config.sweep_interval, metrics));
-        Ok(Self { address, http, relay, store, sweeping })
+        Ok(Self { address, http, relay, stopping, store, sweeping })
     }
 
     /// Where the server listens, with the port it got.
@@ -156,11 +155,12 @@ impl Server {
     /// # Errors
     /// If the server ends by itself.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        let Self { http, relay, store, sweeping, .. } = self;
-        let handle: ServerHandle = http.handle();
+        let Self { http, relay, stopping, store, sweeping, .. } = self;
+        let handle = http.handle();
         let stopping = tokio::spawn(async move {
             stop.await;
             relay.stop_waiting();
+            stopping.store(true, SeqCst);
             handle.stop(true).await;
         });
         let ended = http.await;
@@ -174,10 +174,22 @@ impl Server {
 }
 
 fn listen(address: &str) -> Result<std::net::TcpListener, StartError> {
-    let addresses: Vec<SocketAddr> =
-        address.to_socket_addrs().map_err(|error| listen_error(address, &error))?.collect();
-    let listener = std::net::TcpListener::bind(&*addresses);
-    listener.map_err(|error| listen_error(address, &error))
+    let addresses = address.to_socket_addrs().map_err(|error| listen_error(address, &error))?;
+    let mut failed = io::Error::from(io::ErrorKind::InvalidInput);
+    for one in addresses {
+        match listen_on(one) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(listen_error(address, &failed))
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
 }
 
 fn listen_error(listen: &str, error: &io::Error) -> StartError {

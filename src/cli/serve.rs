@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::{Args, builder::FalseyValueParser};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -15,7 +16,7 @@ use crate::{
     clock::SystemClock,
     protocol::{RelayUrl, base64url, limits},
     seal::question::Secrets,
-    server::{Config, Environment, Server, StartError},
+    server::{Config, Connections, Environment, Server, StartError},
     store::{BoxCap, Keep, OpenError},
 };
 
@@ -64,7 +65,7 @@ pub(super) struct Serve {
     #[arg(long, env = "CONNECTOID_MAX_WAIT", value_name = "TIME", default_value = "25s", value_parser = a_wait)]
     max_wait: Duration,
 
-    /// How many checks may wait at once; more get Busy. Each takes a connection and some kilobytes
+    /// How many checks may wait at once, at most three quarters of the connections; more get Busy
     #[arg(long, env = "CONNECTOID_MAX_WAITERS", value_name = "COUNT", default_value_t = 12_288)]
     max_waiters: usize,
 
@@ -87,6 +88,26 @@ pub(super) struct Serve {
     /// The time between two sweeps of what has expired; expired messages are never shown, however late they are swept
     #[arg(long, env = "CONNECTOID_SWEEP_INTERVAL", value_name = "TIME", default_value = "60s", value_parser = at_least_a_second)]
     sweep_interval: Duration,
+
+    /// How long the head of a request may take; a connection must begin with one
+    #[arg(long, env = "CONNECTOID_HEAD_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = at_least_a_second)]
+    head_timeout: Duration,
+
+    /// How long the body of a request may take
+    #[arg(long, env = "CONNECTOID_BODY_TIMEOUT", value_name = "TIME", default_value = "8s", value_parser = at_least_a_second)]
+    body_timeout: Duration,
+
+    /// How long a connection is kept between two requests; more than the proxy before it keeps it
+    #[arg(long, env = "CONNECTOID_IDLE_TIMEOUT", value_name = "TIME", default_value = "75s", value_parser = at_least_a_second)]
+    idle_timeout: Duration,
+
+    /// Connections at once; fewer if the limit of open files does not allow it
+    #[arg(long, env = "CONNECTOID_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "16384", value_parser = at_least_one)]
+    max_connections: usize,
+
+    /// Connections at once from one IPv4 address or IPv6 /64
+    #[arg(long, env = "CONNECTOID_MAX_CONNECTIONS_PER_SOURCE", value_name = "NUMBER", default_value = "512", value_parser = at_least_one)]
+    max_connections_per_source: usize,
 
     /// What to log on standard error; no level ever names a box, a body, an answer, an ext or an address
     #[arg(long, env = "CONNECTOID_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug"])]
@@ -122,6 +143,29 @@ fn box_size(text: &str) -> Result<u32, String> {
     u32::try_from(size(text)?).map_err(|_| "expected at most 4GiB".to_owned())
 }
 
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a number, 1 or more".to_owned())
+}
+
+/// Descriptors for all that is no connection: databases, files, the runtimes.
+const OTHER_DESCRIPTORS: usize = 256;
+
+/// As many descriptors as a process may have, but no more than are of use.
+const DESCRIPTORS: u64 = 65_536;
+
+/// Takes as many descriptors as this process may have. How many connections that allows.
+fn connections_allowed() -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.unwrap_or(u64::MAX).min(DESCRIPTORS);
+    let mut have = current.unwrap_or(u64::MAX);
+    if have < wanted && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum }).is_ok() {
+        have = wanted;
+    }
+    let have = usize::try_from(have).unwrap_or(usize::MAX);
+    // Where there are very few, half of them.
+    have - OTHER_DESCRIPTORS.min(have / 2)
+}
+
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
         self.log();
@@ -131,14 +175,21 @@ impl Serve {
     }
 
     fn log(&self) {
-        // Other crates may log what they carry: of them only warnings are heard.
-        let filter =
-            EnvFilter::new(format!("warn,actix_server=error,sqlx=error,connectoid={}", self.log_level));
+        // Other crates may log what they carry: of them only warnings are heard. actix_http has a line for every request
+        // that is none, so that a stranger could fill the disk.
+        let others = "warn,actix_server=error,actix_http=off,sqlx=error";
+        let filter = EnvFilter::new(format!("{others},connectoid={}", self.log_level));
         let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         drop(subscriber.with_ansi(false).with_target(false).try_init());
     }
 
     fn config(self) -> Result<Config, Failure> {
+        let allowed = connections_allowed();
+        if allowed < self.max_connections {
+            tracing::warn!(
+                "--max-connections is {allowed}: the limit of open files (ulimit -n) allows no more"
+            );
+        }
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let secrets = variable("CONNECTOID_SECRETS").map(|list| Secrets::parse(&list)).transpose();
         let box_cap = BoxCap {
@@ -166,7 +217,16 @@ impl Serve {
             answer_ttl: self.answer_ttl,
             sweep_interval: self.sweep_interval,
             max_wait: self.max_wait,
-            max_waiters: self.max_waiters,
+            // So that a quarter of the connections is left for those who do not wait.
+            max_waiters: self.max_waiters.min(self.max_connections.min(allowed) / 4 * 3),
+            connections: Connections {
+                head_timeout: self.head_timeout,
+                body_timeout: self.body_timeout,
+                idle_timeout: self.idle_timeout,
+                max: self.max_connections.min(allowed),
+                max_per_source: self.max_connections_per_source,
+                exempt: vec![],
+            },
         })
     }
 }

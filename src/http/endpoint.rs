@@ -1,17 +1,20 @@
 //! `POST /`: the protocol. Any content type, since `curl -d` sends a form's and browsers spare themselves the
 //! preflight with text/plain.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header,
+    http::{ConnectionType, header},
     web::{Data, Payload},
 };
 use futures_util::StreamExt as _;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
-use super::{Shared, refuse};
+use super::{Peer, Shared, refuse};
 use crate::{
     protocol::{Refusal, RelayUrl, Reply, Request, limits::MAX_MANY_BYTES},
     relay::Caller,
@@ -19,15 +22,26 @@ use crate::{
 
 /// Answers a request of the protocol.
 pub(super) async fn post(request: HttpRequest, payload: Payload, shared: Data<Shared>) -> HttpResponse {
-    match answer(&request, payload, &shared).await {
+    let Ok(body) = timeout(shared.body_timeout, read_body(&request, payload)).await else {
+        shared.metrics.request("none", "Bad request", shared.body_timeout);
+        let seconds = shared.body_timeout.as_secs_f64();
+        let mut reply = refuse(&Refusal::bad(format!("the body did not arrive within {seconds} seconds")));
+        reply.head_mut().set_connection_type(ConnectionType::Close);
+        return reply;
+    };
+    match answer(&request, body, &shared).await {
         Ok(reply) => HttpResponse::Ok().json(reply),
         Err(refusal) => refuse(&refusal),
     }
 }
 
-async fn answer(request: &HttpRequest, payload: Payload, shared: &Data<Shared>) -> Result<Reply, Refusal> {
+async fn answer(
+    request: &HttpRequest,
+    body: Result<Vec<u8>, Refusal>,
+    shared: &Data<Shared>,
+) -> Result<Reply, Refusal> {
     let refused = |refusal: &Refusal| shared.metrics.request("none", refusal.error(), Duration::ZERO);
-    let body = read_body(request, payload).await.inspect_err(refused)?;
+    let body = body.inspect_err(refused)?;
     // With URLs of its own the relay never reads the Host header.
     let called = if shared.about.urls.is_empty() { called_as(request) } else { None };
     let relay = shared.relay.clone();
@@ -39,18 +53,36 @@ async fn answer(request: &HttpRequest, payload: Payload, shared: &Data<Shared>) 
     };
     let parsed = relay.parse(&body).inspect_err(|refusal| log("none", refusal.error()))?;
     let action = if parsed.waits() { "wait" } else { parsed.action() };
-    // Dropped with this handler, when its client went away: a check that waits then ends.
-    let (_here, gone) = oneshot::channel();
+    let (here, gone) = oneshot::channel();
     let source = request.peer_addr().map(|address| address.ip().to_string().into_bytes());
     let caller = Caller { called, source, gone };
-    let work = shared.runtime.spawn(async move { relay.answer(parsed, caller).await });
-    let answer = work.await.unwrap_or(Err(Refusal::Busy { retry_after: 1 }));
+    let mut work = shared.runtime.spawn(async move { relay.answer(parsed, caller).await });
+    let left = async {
+        match request.conn_data::<Arc<Peer>>() {
+            Some(peer) => peer.gone().await,
+            None => std::future::pending().await,
+        }
+    };
+    let done = tokio::select! {
+        done = &mut work => done,
+        () = left => {
+            // A check that waits is answered now: its client is gone, or says that nothing more will come from it.
+            drop(here);
+            work.await
+        }
+    };
+    let answer = done.unwrap_or(Err(Refusal::Busy { retry_after: 1 }));
     log(action, answer.as_ref().map_or_else(Refusal::error, |_| "ok"));
     answer
 }
 
 /// The whole body, as long as it is not too big.
 async fn read_body(request: &HttpRequest, mut payload: Payload) -> Result<Vec<u8>, Refusal> {
+    let mut encodings = request.headers().get_all(header::CONTENT_ENCODING);
+    if !encodings.all(|encoding| encoding.is_empty() || encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        return Err(Refusal::bad("bodies are taken uncompressed: send it without Content-Encoding"));
+    }
     let announced =
         request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > MAX_MANY_BYTES as u64) {

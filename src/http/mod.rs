@@ -1,19 +1,30 @@
 //! The HTTP surface: one endpoint for the protocol, and a few pages about the relay. actix is spoken here, and in `server`, which runs it.
 
+mod connection;
 mod endpoint;
+mod listen;
 mod pages;
+mod places;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io::{self, Write as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use actix_web::{
     HttpRequest, HttpResponse, guard,
     http::{
         Method, StatusCode,
-        header::{self, HeaderValue},
+        header::{self, HeaderName, HeaderValue},
     },
     middleware::DefaultHeaders,
     web::{self, ServiceConfig},
 };
+
+use connection::Peer;
+pub use listen::Connections;
+pub(crate) use listen::listen;
 
 use crate::{
     metrics::Metrics,
@@ -30,6 +41,8 @@ pub(crate) struct Shared {
     /// the runtime that opened them: neither must touch the work itself.
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) metrics: Arc<Metrics>,
+    /// How long a body may take.
+    pub(crate) body_timeout: Duration,
 }
 
 /// What the relay says of itself.
@@ -42,7 +55,7 @@ pub(crate) struct About {
 }
 
 /// Every path of the relay.
-pub(crate) fn routes(config: &mut ServiceConfig) {
+fn routes(config: &mut ServiceConfig) {
     let page =
         |path: &str| web::resource(path.to_owned()).route(options()).default_service(web::to(only_get));
     config
@@ -64,12 +77,15 @@ pub(crate) fn routes(config: &mut ServiceConfig) {
 }
 
 /// The headers of every reply, errors included: any page may ask, nothing is cached or taken for another type.
-pub(crate) fn headers() -> DefaultHeaders {
-    DefaultHeaders::new()
-        .add((header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
-        .add((header::ACCESS_CONTROL_EXPOSE_HEADERS, "Retry-After"))
-        .add((header::CACHE_CONTROL, "no-store"))
-        .add((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+const HEADERS: [(HeaderName, &str); 4] = [
+    (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+    (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Retry-After"),
+    (header::CACHE_CONTROL, "no-store"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+];
+
+fn headers() -> DefaultHeaders {
+    HEADERS.into_iter().fold(DefaultHeaders::new(), DefaultHeaders::add)
 }
 
 fn get_or_head() -> actix_web::Route {
@@ -112,4 +128,19 @@ fn refuse(refusal: &Refusal) -> HttpResponse {
         reply.insert_header((header::ALLOW, *allow));
     }
     reply.json(refusal.body())
+}
+
+/// A refusal for a connection that gets no further than that, as all of its bytes.
+fn refusal_on_the_wire(refusal: &Refusal) -> io::Result<Vec<u8>> {
+    let reply = refuse(refusal);
+    let mut bytes = format!("HTTP/1.1 {}\r\n", reply.status()).into_bytes();
+    let headers = reply.headers().iter().map(|(name, value)| (name.clone(), value.as_bytes()));
+    let ours = HEADERS.iter().map(|(name, value)| (name.clone(), value.as_bytes()));
+    for (name, value) in headers.chain(ours) {
+        bytes.extend([name.as_str().as_bytes(), b": ", value, b"\r\n"].concat());
+    }
+    let body = serde_json::to_vec(&refusal.body())?;
+    write!(bytes, "content-length: {}\r\nconnection: close\r\n\r\n", body.len())?;
+    bytes.extend(body);
+    Ok(bytes)
 }

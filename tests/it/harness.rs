@@ -18,7 +18,7 @@ use connectoid::{
     clock::HandClock,
     protocol::{PublicKey, RelayUrl},
     seal::{BoxKey, question::Secrets},
-    server::{Config, Environment, Server},
+    server::{Config, Connections, Environment, Server},
     store::{BoxCap, Keep},
 };
 use rand::{SeedableRng as _, rngs::StdRng};
@@ -147,6 +147,7 @@ impl TestRelay {
             sweep_interval: Duration::from_secs(60),
             max_wait: Duration::from_secs(25),
             max_waiters: 100,
+            connections: Connections::default(),
         };
         configure(&mut config);
         let clock = Arc::new(HandClock::at(NOW));

@@ -5,11 +5,7 @@ mod fields;
 mod messages;
 mod sizes;
 
-use std::{
-    io::{Read as _, Write as _},
-    net::{Shutdown, TcpStream},
-    time::Duration,
-};
+use std::{io::Read as _, time::Duration};
 
 use connectoid::{
     protocol::{RelayUrl, base64url},
@@ -22,63 +18,8 @@ use crate::{
         KEY, Kind, Person, Reply, TestDatabase, TestRelay, fresh_key, fresh_pub, get, post, request, stdout,
     },
     proxy::Proxy,
+    wire::Wire,
 };
-
-/// A connection on which a test writes what it likes.
-struct Wire(TcpStream);
-
-impl Wire {
-    fn to(relay: &TestRelay) -> Self {
-        let stream = TcpStream::connect(relay.url.strip_prefix("http://").unwrap()).unwrap();
-        // Only a relay that fails to answer is waited for so long.
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Self(stream)
-    }
-
-    fn write(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        // A relay that refuses early need not read the rest.
-        drop(self.0.write_all(bytes.as_ref()));
-        self
-    }
-
-    /// Says that nothing more will come.
-    fn end(&mut self) -> &mut Self {
-        drop(self.0.shutdown(Shutdown::Write));
-        self
-    }
-
-    /// Reads one reply.
-    fn reply(&mut self) -> Reply {
-        let mut head = Vec::new();
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") {
-            let read = self.0.read(&mut byte).unwrap();
-            assert_eq!(read, 1, "closed without a reply: {}", String::from_utf8_lossy(&head));
-            head.push(byte[0]);
-        }
-        let head = String::from_utf8(head).unwrap();
-        let mut lines = head.trim_end().split("\r\n");
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers = lines.map(|line| {
-            let (name, value) = line.split_once(": ").unwrap();
-            (name.to_lowercase(), value.to_owned())
-        });
-        let mut reply = Reply { status, headers: headers.collect(), body: String::new() };
-        let length = reply.header("content-length").map_or(0, |length| length.parse().unwrap());
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body).unwrap();
-        reply.body = String::from_utf8(body).unwrap();
-        reply
-    }
-
-    /// Whether the relay closed the connection, and sent nothing more.
-    fn is_closed(&mut self) -> bool {
-        match self.0.read(&mut [0]) {
-            Ok(read) => read == 0,
-            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
-        }
-    }
-}
 
 /// `POST /` with exactly these headers.
 fn raw_post(relay: &TestRelay, headers: &str, body: &str) -> Reply {
@@ -202,8 +143,8 @@ fn any_content_type_and_none() {
         "Content-Type:\r\n",
         "Content-Type: nonsense\r\n",
         "Content-Type: a/b\r\nContent-Type: c/d\r\n",
-        // What is said to be compressed is not decompressed.
-        "Content-Encoding: gzip\r\n",
+        "Content-Encoding: identity\r\n",
+        "Content-Encoding:\r\n",
         "Accept: image/png\r\n",
         "Authorization: Bearer x\r\nCookie: a=b\r\n",
     ] {
@@ -214,6 +155,64 @@ fn any_content_type_and_none() {
     }
     let reply = request("POST", &format!("{}/?a=b", relay.url), &[], body.as_bytes());
     assert_eq!(reply.body, r#"{"ok":true,"found":false}"#, "a query changes nothing");
+}
+
+#[test]
+fn compressed_bodies_are_refused() {
+    let relay = TestRelay::start();
+    let body = check(fresh_pub()).to_string();
+    for encodings in [
+        "Content-Encoding: gzip\r\n",
+        "content-encoding: BR\r\n",
+        "Content-Encoding: identity, gzip\r\n",
+        "Content-Encoding: identity\r\nContent-Encoding: deflate\r\n",
+        "Content-Encoding: nonsense\r\n",
+    ] {
+        let reply = raw_post(&relay, &format!("Host: x\r\n{encodings}"), &body);
+        assert_eq!(
+            text(&reply),
+            (
+                400,
+                r#"{"ok":false,"error":"Bad request","detail":"bodies are taken uncompressed: send it without Content-Encoding"}"#
+            ),
+            "{encodings}"
+        );
+        assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
+    }
+    // A compressed transfer gets no further than the parser.
+    for transfer in ["gzip", "gzip, chunked"] {
+        let reply = Wire::to(&relay)
+            .write(format!("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: {transfer}\r\n\r\n0\r\n\r\n"))
+            .end()
+            .reply();
+        assert_eq!(text(&reply), (400, ""), "{transfer}");
+    }
+}
+
+/// The exception to "every error is JSON, and any page may read it": what is refused before it is a request.
+#[test]
+fn what_the_parser_refuses_itself() {
+    let relay = TestRelay::with(|config| config.connections.head_timeout = Duration::from_secs(1));
+    let long = "x".repeat(140_000);
+    for (status, bytes) in [
+        (400, "GET / HTTP/1.1\r\n\r\n".to_owned()),
+        (400, "GET / HTTP/3.7\r\nHost: x\r\n\r\n".to_owned()),
+        (400, "nonsense\r\n\r\n".to_owned()),
+        (400, "\x16\x03\x01\x02\0\x01\0\x01\u{7f}\r\n\r\n".to_owned()),
+        (431, format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(200))),
+        (431, format!("GET / HTTP/1.1\r\nHost: x\r\nA: {long}")),
+        (408, "GET / HTTP/1.1\r\nHost: x\r\n".to_owned()),
+        (408, String::new()),
+    ] {
+        let mut wire = Wire::to(&relay);
+        let reply = wire.write(&bytes).reply();
+        let start: String = bytes.chars().take(40).collect();
+        assert_eq!(text(&reply), (status, ""), "{start}");
+        for header in ["access-control-allow-origin", "cache-control", "content-type"] {
+            assert_eq!(reply.header(header), None, "{start}: {header}");
+        }
+        assert!(wire.is_closed(), "{start}");
+    }
 }
 
 #[test]

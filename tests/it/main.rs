@@ -26,6 +26,8 @@ mod notes;
 mod openapi;
 mod process;
 mod proxy;
+mod slow;
 mod store;
 mod vectors;
 mod waiting;
+mod wire;

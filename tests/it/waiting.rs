@@ -17,6 +17,7 @@ use crate::{
         Kind, NOW, Reply, Serving, TestDatabase, TestRelay, fresh_key, fresh_pub, metric, post, until,
     },
     proxy::Proxy,
+    wire::Wire,
 };
 
 const NOTHING: &str = r#"{"ok":true,"found":false}"#;
@@ -212,6 +213,29 @@ fn what_came_while_the_database_was_away_is_found_when_it_is_back() {
     there.send(&key, b"told to nobody");
     proxy.mend();
     assert_eq!(asked.reply().json()["found"], true);
+}
+
+#[test]
+fn a_waiter_whose_client_went_away_is_gone_at_once() {
+    let relay = TestRelay::start();
+    let body = wait_for(&fresh_pub(), 25).to_string();
+    let request = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    for n in 0..3 {
+        let mut wire = Wire::at(&relay.url);
+        wire.write(&request);
+        until(|| metric(&relay.url, "connectoid_waiters") == 1);
+        match n {
+            0 => drop(wire),
+            // Half closed: whoever still reads gets its reply at once.
+            1 => assert_eq!(wire.end().reply().body, NOTHING),
+            _ => {
+                // A request behind it changes nothing.
+                wire.write(&request);
+                drop(wire);
+            }
+        }
+        until(|| metric(&relay.url, "connectoid_waiters") == 0);
+    }
 }
 
 #[test]

@@ -155,6 +155,46 @@ fn lengths_that_contradict_each_other_are_refused() {
     assert_eq!(relay.post(&check(to)).body, r#"{"ok":true,"found":false}"#);
 }
 
+/// Whatever the chunks say of themselves: the request is refused, or none was made, and the relay goes on.
+#[test]
+fn chunks_that_lie_about_their_size() {
+    let relay = TestRelay::start();
+    let to = fresh_pub();
+    let body = send(to, "aGVsbG8").to_string();
+    let length = body.len();
+    for chunks in [
+        format!("{:x}\r\n{body}\r\n0\r\n\r\n", length - 1),
+        format!("{:x}\r\n{body}\r\n0\r\n\r\n", length + 1),
+        format!("{length:x}\r\n{body}0\r\n\r\n"),
+        format!("-{length:x}\r\n{body}\r\n0\r\n\r\n"),
+        format!("+{length:x}\r\n{body}\r\n0\r\n\r\n"),
+        format!("0x{length:x}\r\n{body}\r\n0\r\n\r\n"),
+        format!("\r\n{body}\r\n0\r\n\r\n"),
+        format!("ffffffffffffffff\r\n{body}\r\n0\r\n\r\n"),
+        format!("1{length:016x}\r\n{body}\r\n0\r\n\r\n"),
+        "fffffffffffffffff\r\n\r\n".to_owned(),
+    ] {
+        let mut wire = Wire::to(&relay);
+        wire.write(format!("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"));
+        let reply = wire.end().reply();
+        assert_eq!(reply.status, 400, "{chunks}");
+        assert!(wire.is_closed(), "{chunks}");
+    }
+    assert_eq!(relay.post(&check(to)).body, r#"{"ok":true,"found":false}"#);
+}
+
+#[test]
+fn what_is_longer_than_it_says_is_no_second_request() {
+    let relay = TestRelay::start();
+    let body = check(fresh_pub()).to_string();
+    let length = body.len();
+    let mut wire = Wire::to(&relay);
+    wire.write(format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}{body}\r\n\r\n"));
+    assert_eq!(wire.reply().body, r#"{"ok":true,"found":false}"#);
+    assert_eq!(wire.reply().status, 400);
+    assert!(wire.is_closed());
+}
+
 #[test]
 fn requests_follow_each_other_on_one_connection() {
     let relay = TestRelay::start();
