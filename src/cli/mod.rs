@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error.
 
 mod answer;
+mod completions;
 mod contacts;
 mod link;
 mod receive;
@@ -76,6 +77,8 @@ enum Command {
     Seal(send::Seal),
     Answer(answer::Answer),
     Open(receive::Open),
+    Completions(completions::Completions),
+    Man(completions::Man),
 }
 
 #[derive(Subcommand)]
@@ -97,6 +100,8 @@ pub fn run() -> ExitCode {
         Command::Seal(seal) => seal.run(),
         Command::Answer(answer) => answer.run(),
         Command::Open(open) => open.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

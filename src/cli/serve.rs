@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, builder::FalseyValueParser};
+use clap::{Args, ValueEnum, builder::FalseyValueParser};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -66,6 +66,16 @@ pub(super) struct Serve {
     /// What to log on standard error; no level ever names a box, a body, an answer, an ext or an address
     #[arg(long, env = "CONNECTOID_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug"])]
     log_level: String,
+
+    /// How to log: text for people, or json, one object a line
+    #[arg(long, env = "CONNECTOID_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
 }
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -85,9 +95,10 @@ fn at_least_a_second(text: &str) -> Result<Duration, String> {
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
         self.log();
+        let format = self.log_format;
         let config = self.config()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        runtime.map_err(Failure::new)?.block_on(serve(config))
+        runtime.map_err(Failure::new)?.block_on(serve(config, format))
     }
 
     fn log(&self) {
@@ -95,7 +106,11 @@ impl Serve {
         let filter =
             EnvFilter::new(format!("warn,actix_server=error,sqlx=error,connectoid={}", self.log_level));
         let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        drop(subscriber.with_ansi(false).with_target(false).try_init());
+        let subscriber = subscriber.with_ansi(false).with_target(false);
+        drop(match self.log_format {
+            LogFormat::Text => subscriber.try_init(),
+            LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(false).try_init(),
+        });
     }
 
     fn config(self) -> Result<Config, Failure> {
@@ -124,7 +139,7 @@ impl Serve {
     }
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: Config, format: LogFormat) -> Result<(), Failure> {
     let environment =
         Environment { clock: std::sync::Arc::new(SystemClock), store_clock: None, rng: entropy()? };
     let (urls, database) = (config.urls.clone(), shown(&config.database));
@@ -133,7 +148,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let address = server.address();
     let local = format!("http://{}", reachable(address));
     print_line(&local)?;
-    say(&banner(urls.first().map_or(&local, |url| url.as_str()), address, &database));
+    match format {
+        LogFormat::Text => say(&banner(urls.first().map_or(&local, |url| url.as_str()), address, &database)),
+        // Every line is to be an object.
+        LogFormat::Json => tracing::info!(%address, database, "listening"),
+    }
     if urls.is_empty() {
         tracing::warn!(
             "no --url: questions are bound to the Host header; set --url before others use this relay"

@@ -25,5 +25,6 @@ mod notes;
 mod openapi;
 mod process;
 mod proxy;
+mod shell;
 mod store;
 mod vectors;

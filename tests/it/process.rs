@@ -289,6 +289,7 @@ fn every_command_explains_itself() {
                 "--box-ttl",
                 "--sweep-interval",
                 "--log-level",
+                "--log-format",
                 "CONNECTOID_SECRETS",
                 "CONNECTOID_DATABASE",
                 "[default: 1h]",
@@ -321,6 +322,8 @@ fn every_command_explains_itself() {
         (&["seal"], &["<LINK>", "--file"]),
         (&["answer"], &["--for", "--example", "--at", "--limit", "--delete"]),
         (&["open"], &["--for", "--json"]),
+        (&["completions"], &["<SHELL>", "fpath", "bash, elvish, fish, powershell, zsh"]),
+        (&["man"], &["<DIR>", "share/man/man1"]),
     ] {
         let (code, help, err) = seen(&operator.run(&[command, &["--help"]].concat(), ""));
         assert_eq!((code, err.as_str()), (0, ""), "{command:?}");
