@@ -9,13 +9,13 @@ use std::{
 
 use actix_web::{App, HttpServer, dev::ServerHandle, web};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-use tokio::{task::JoinHandle, time::MissedTickBehavior};
+use tokio::{sync::oneshot, task::JoinHandle, time::MissedTickBehavior};
 
 use crate::{
     clock::Clock,
     http::{self, About, Shared},
     protocol::RelayUrl,
-    relay::{Relay, SWEEP_BATCH, Sweeper},
+    relay::{Relay, Sweeper, sweep_all},
     seal::question::Secrets,
     store::{self, Keep, OpenError, Store, StoreError},
 };
@@ -29,6 +29,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a connection is kept between requests. Above the minute that reverse proxies keep theirs, so that they
 /// never send a request into a connection just closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// The time between two additions of what was used of API keys to the database: what a crash loses at most.
+const USAGE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a server needs to know. Not shown by `Debug`: the database's URL may hold a password.
 #[derive(Clone)]
@@ -47,6 +50,8 @@ pub struct Config {
     pub answer_ttl: Duration,
     /// The time between two sweeps.
     pub sweep_interval: Duration,
+    /// Whether requests need an API key of the database in `ext`.
+    pub require_api_key: bool,
 }
 
 /// Time and chance, for a server.
@@ -84,6 +89,8 @@ pub struct Server {
     http: actix_web::dev::Server,
     store: Arc<dyn Store>,
     sweeping: JoinHandle<()>,
+    /// Adds up what is used of API keys until its sender is gone.
+    accounting: (oneshot::Sender<()>, JoinHandle<()>),
 }
 
 impl Server {
@@ -110,9 +117,15 @@ impl Server {
             secrets,
             config.answer_ttl,
         );
+        let relay = Arc::new(if config.require_api_key { relay.with_api_keys() } else { relay });
         let shared = web::Data::new(Shared {
-            relay: Arc::new(relay),
-            about: About { urls: config.urls, keep: config.keep, answer_ttl: config.answer_ttl },
+            relay: relay.clone(),
+            about: About {
+                urls: config.urls,
+                keep: config.keep,
+                answer_ttl: config.answer_ttl,
+                api_key: config.require_api_key,
+            },
             runtime: tokio::runtime::Handle::current(),
         });
         let http = HttpServer::new(move || {
@@ -126,7 +139,9 @@ impl Server {
         .run();
         let sweeper = Sweeper::new(config.keep.message_ttl);
         let sweeping = tokio::spawn(sweep(store.clone(), sweeper, config.sweep_interval));
-        Ok(Self { address, http, store, sweeping })
+        let (stop_accounting, stopped) = oneshot::channel();
+        let accounting = (stop_accounting, tokio::spawn(account(relay, stopped)));
+        Ok(Self { address, http, store, sweeping, accounting })
     }
 
     /// Where the server listens, with the port it got.
@@ -139,7 +154,7 @@ impl Server {
     /// # Errors
     /// If the server ends by itself.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        let Self { http, store, sweeping, .. } = self;
+        let Self { http, store, sweeping, accounting: (stop_accounting, accounting), .. } = self;
         let handle: ServerHandle = http.handle();
         let stopping = tokio::spawn(async move {
             stop.await;
@@ -148,7 +163,12 @@ impl Server {
         let ended = http.await;
         stopping.abort();
         sweeping.abort();
-        if tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await.is_err() {
+        drop(stop_accounting);
+        let closing = async {
+            drop(accounting.await);
+            store.close().await;
+        };
+        if tokio::time::timeout(CLOSE_TIMEOUT, closing).await.is_err() {
             tracing::error!("the database did not let go in time; what was acknowledged is stored");
         }
         ended
@@ -185,6 +205,22 @@ async fn stored_secret(store: &dyn Store, rng: &mut StdRng) -> Result<Secrets, S
     Secrets::one(&secret).map_err(|error| StoreError::Database(format!("the stored secret: {error}")))
 }
 
+/// Adds what was used of API keys to the database at every tick, and once more when `stop` is gone.
+async fn account(relay: Arc<Relay>, mut stop: oneshot::Receiver<()>) {
+    let mut ticks = tokio::time::interval(USAGE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let stopped = tokio::select! { _ = ticks.tick() => false, _ = &mut stop => true };
+        // Between the ticks and never within one: an addition cut short could count twice.
+        if let Err(error) = relay.flush_usage().await {
+            tracing::error!(%error, "the usage of API keys was not stored; the next time tries again");
+        }
+        if stopped {
+            return;
+        }
+    }
+}
+
 /// Sweeps at every tick, in batches, until it is aborted.
 async fn sweep(store: Arc<dyn Store>, mut sweeper: Sweeper, interval: Duration) {
     let started = tokio::time::Instant::now();
@@ -202,13 +238,9 @@ async fn sweep_once(store: &dyn Store, sweeper: &mut Sweeper, elapsed: Duration)
     if !sweeper.may_sweep(store.now().await?, elapsed) {
         return Ok(());
     }
-    loop {
-        let swept = store.sweep(SWEEP_BATCH).await?;
-        if swept.messages > 0 || swept.boxes > 0 {
-            tracing::debug!(messages = swept.messages, boxes = swept.boxes, "swept");
-        }
-        if swept.messages < SWEEP_BATCH && swept.boxes < SWEEP_BATCH {
-            return Ok(());
-        }
+    let swept = sweep_all(store).await?;
+    if swept.messages > 0 || swept.boxes > 0 {
+        tracing::debug!(messages = swept.messages, boxes = swept.boxes, "swept");
     }
+    Ok(())
 }

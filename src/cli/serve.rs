@@ -10,13 +10,13 @@ use clap::{Args, ValueEnum, builder::FalseyValueParser};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{Failure, entropy, print_line, say};
+use super::{Failure, database::Database, entropy, print_line, say, variable};
 use crate::{
     clock::SystemClock,
     protocol::{RelayUrl, base64url, limits},
     seal::question::Secrets,
     server::{Config, Environment, Server, StartError},
-    store::{BoxCap, Keep, OpenError},
+    store::{BoxCap, Keep},
 };
 
 /// Run a relay
@@ -33,10 +33,8 @@ pub(super) struct Serve {
     #[arg(long, env = "CONNECTOID_LISTEN", value_name = "ADDR")]
     listen: Option<String>,
 
-    /// sqlite://PATH, sqlite::memory: (gone with the process) or postgres://USER:PASSWORD@HOST/NAME [default:
-    /// $DATABASE_URL, else sqlite://connectoid.db]
-    #[arg(long, env = "CONNECTOID_DATABASE", value_name = "URL", hide_env_values = true)]
-    database: Option<String>,
+    #[command(flatten)]
+    database: Database,
 
     /// A URL that clients reach this relay under, as https://connecto.id; repeat it, or separate them with commas, if
     /// there are several. Without one the relay believes the Host header: for use on one machine only
@@ -46,6 +44,10 @@ pub(super) struct Serve {
     /// No cap on what a box holds, for tests and private networks; sizes stay
     #[arg(long, env = "CONNECTOID_NO_LIMITS", value_parser = FalseyValueParser::new())]
     no_limits: bool,
+
+    /// Answer only requests with an API key in ext, made by connectoid admin keys add, and within its quotas
+    #[arg(long, env = "CONNECTOID_REQUIRE_API_KEY", value_parser = FalseyValueParser::new())]
+    require_api_key: bool,
 
     /// How long a message is kept
     #[arg(long, env = "CONNECTOID_MESSAGE_TTL", value_name = "TIME", default_value = "1h", value_parser = at_least_a_second)]
@@ -79,12 +81,11 @@ enum LogFormat {
 }
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
-const DEFAULT_DATABASE: &str = "sqlite://connectoid.db";
 
 /// The longest time an option takes: 100 years, far from where microseconds in 64 bits end.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-fn at_least_a_second(text: &str) -> Result<Duration, String> {
+pub(super) fn at_least_a_second(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(time) if (Duration::from_secs(1)..=LONGEST).contains(&time) => Ok(time),
         Ok(_) => Err("expected 1s to 100y".to_owned()),
@@ -114,7 +115,6 @@ impl Serve {
     }
 
     fn config(self) -> Result<Config, Failure> {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let secrets = variable("CONNECTOID_SECRETS").map(|list| Secrets::parse(&list)).transpose();
         let box_cap = BoxCap { messages: limits::BOX_MESSAGES, bytes: limits::BOX_BYTES };
         Ok(Config {
@@ -122,10 +122,7 @@ impl Serve {
                 .listen
                 .or_else(|| variable("PORT").map(|port| format!("0.0.0.0:{port}")))
                 .unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
-            database: self
-                .database
-                .or_else(|| variable("DATABASE_URL"))
-                .unwrap_or_else(|| DEFAULT_DATABASE.to_owned()),
+            database: self.database.url(),
             urls: self.url,
             secrets: secrets.map_err(|error| Failure::with(2, format!("CONNECTOID_SECRETS: {error}")))?,
             keep: Keep {
@@ -135,6 +132,7 @@ impl Serve {
             },
             answer_ttl: self.answer_ttl,
             sweep_interval: self.sweep_interval,
+            require_api_key: self.require_api_key,
         })
     }
 }
@@ -143,13 +141,18 @@ async fn serve(config: Config, format: LogFormat) -> Result<(), Failure> {
     let environment =
         Environment { clock: std::sync::Arc::new(SystemClock), store_clock: None, rng: entropy()? };
     let (urls, database) = (config.urls.clone(), shown(&config.database));
+    let closed = config.require_api_key;
     let stop = stop_signal()?;
     let server = Server::bind(config, environment).await?;
     let address = server.address();
     let local = format!("http://{}", reachable(address));
     print_line(&local)?;
     match format {
-        LogFormat::Text => say(&banner(urls.first().map_or(&local, |url| url.as_str()), address, &database)),
+        LogFormat::Text => {
+            let url = urls.first().map_or(local.as_str(), |url| url.as_str());
+            let banner = if closed { closed_banner } else { banner };
+            say(&banner(url, address, &database));
+        }
         // Every line is to be an object.
         LogFormat::Json => tracing::info!(%address, database, "listening"),
     }
@@ -221,6 +224,22 @@ A box of your own:  {program} link --relay {url} --for Bob
     )
 }
 
+/// The same for a relay that asks for API keys: the example's calls would be refused.
+fn closed_banner(url: &str, address: SocketAddr, database: &str) -> String {
+    let program = program();
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        r#"connectoid {version} listens on http://{address}, keeps its messages in {database}
+
+It asks for an API key in ext. One is made, and used in a link, with:
+
+  {program} admin keys add NAME --database {database}
+
+  {program} link --relay {url} --api-key KEY --for Bob
+"#
+    )
+}
+
 /// This program as a shell can call it from here.
 fn program() -> String {
     let Ok(path) = std::env::current_exe() else {
@@ -247,12 +266,11 @@ fn quoted(word: &str) -> String {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        let code = match error {
-            StartError::Listen { .. } => 10,
-            StartError::Open(OpenError::NewerSchema(_)) => 12,
-            StartError::Open(_) | StartError::Store(_) => 11,
-        };
-        Self::with(code, error)
+        match error {
+            StartError::Listen { .. } => Self::with(10, error),
+            StartError::Open(error) => error.into(),
+            StartError::Store(error) => error.into(),
+        }
     }
 }
 

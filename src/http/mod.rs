@@ -36,6 +36,8 @@ pub(crate) struct About {
     pub(crate) urls: Vec<RelayUrl>,
     pub(crate) keep: Keep,
     pub(crate) answer_ttl: Duration,
+    /// Whether requests need an API key in `ext`.
+    pub(crate) api_key: bool,
 }
 
 /// Every path of the relay.

@@ -140,6 +140,15 @@ impl Request {
         }
     }
 
+    /// What the app says to the relay: an API key, say.
+    pub fn ext(&self) -> Option<&Ext> {
+        let (Self::Send { ext, .. }
+        | Self::Check { ext, .. }
+        | Self::Receive { ext, .. }
+        | Self::Delete { ext, .. }) = self;
+        ext.as_ref()
+    }
+
     /// The action's name on the wire.
     pub fn action(&self) -> &'static str {
         match self {

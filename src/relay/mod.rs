@@ -1,5 +1,6 @@
 //! The rules of send, check, receive and delete: what a relay does, whatever stores it and whatever carries it.
 
+mod api_keys;
 mod asker;
 mod sweeper;
 
@@ -7,8 +8,11 @@ use std::{sync::Arc, time::Duration};
 
 use rand::rngs::StdRng;
 
-use self::asker::Asker;
-pub use self::sweeper::{SWEEP_BATCH, Sweeper};
+pub use self::sweeper::{Sweeper, sweep_all};
+use self::{
+    api_keys::{Admitted, ApiKeys},
+    asker::Asker,
+};
 use crate::{
     clock::Clock,
     protocol::{
@@ -34,6 +38,8 @@ pub struct Relay {
     answer_ttl: Duration,
     asker: Asker,
     known: KnownKeys,
+    /// For a relay that asks for API keys.
+    api_keys: Option<ApiKeys>,
 }
 
 impl Relay {
@@ -49,7 +55,13 @@ impl Relay {
         answer_ttl: Duration,
     ) -> Self {
         let asker = Asker::new(rng, secrets.clone(), answer_ttl);
-        Self { store, clock, urls, secrets, answer_ttl, asker, known: KnownKeys::default() }
+        Self { store, clock, urls, secrets, answer_ttl, asker, known: KnownKeys::default(), api_keys: None }
+    }
+
+    /// The same relay, only for those with an API key of its store in `ext`.
+    pub fn with_api_keys(mut self) -> Self {
+        self.api_keys = Some(ApiKeys::new(self.store.clone()));
+        self
     }
 
     /// Reads a request's body.
@@ -66,8 +78,15 @@ impl Relay {
     /// A [`Refusal`] of the closed list.
     pub async fn answer(&self, request: Request, called: Option<RelayUrl>) -> Result<Reply, Refusal> {
         let urls = if self.urls.is_empty() { called.as_slice() } else { &self.urls };
+        let admitted = match &self.api_keys {
+            Some(keys) => {
+                let bytes = if let Request::Send { data, .. } = &request { data.len() } else { 0 };
+                Some(keys.admit(request.ext(), bytes, self.now()).await?)
+            }
+            None => None,
+        };
         match request {
-            Request::Send { key, ext: _, data } => self.send(key, data).await,
+            Request::Send { key, ext: _, data } => self.send(key, data, admitted).await,
             Request::Check { key, ext: _, at, ask, relay } => {
                 self.check(key, at, ask, relay.as_deref(), urls).await
             }
@@ -82,13 +101,26 @@ impl Relay {
         }
     }
 
-    async fn send(&self, key: PublicKey, data: Vec<u8>) -> Result<Reply, Refusal> {
-        match self.store.append(key, data).await.map_err(busy)? {
+    async fn send(
+        &self,
+        key: PublicKey,
+        data: Vec<u8>,
+        admitted: Option<Admitted>,
+    ) -> Result<Reply, Refusal> {
+        let appended = match admitted {
+            Some(admitted) => self.store.append_under(admitted.under, key, data).await,
+            None => self.store.append(key, data).await,
+        };
+        if let (Some(keys), Some(admitted)) = (&self.api_keys, admitted) {
+            keys.settle(admitted, &appended);
+        }
+        match appended.map_err(busy)? {
             Appended::Stored(_) | Appended::Duplicate => Ok(Reply::DONE),
             Appended::Full => Err(Refusal::TooOften {
                 detail: "this box is full until its owner deletes messages or they expire".into(),
                 retry_after: FULL_RETRY,
             }),
+            Appended::NoMoreBoxes => Err(api_keys::no_more_boxes()),
         }
     }
 
@@ -147,6 +179,17 @@ impl Relay {
         }
         .map_err(busy)?;
         Ok(Reply::DONE)
+    }
+
+    /// Adds to the store what was used of API keys since the last time. Not to be run twice at once, nor to be cut short.
+    ///
+    /// # Errors
+    /// If the store does not take it now; it is kept for the next time.
+    pub async fn flush_usage(&self) -> Result<(), StoreError> {
+        match &self.api_keys {
+            Some(keys) => keys.flush(self.now()).await,
+            None => Ok(()),
+        }
     }
 
     /// Whether the store answers; its time, Unix microseconds.

@@ -31,20 +31,28 @@ pub(super) async fn open(
     keep: Keep,
     clock: Option<Arc<dyn Clock>>,
 ) -> Result<SqlStore<Postgres>, OpenError> {
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|error| cannot(format!("its URL does not parse: {error}")))?
-        .application_name("connectoid")
-        .disable_statement_logging();
-    let server = format!("{}:{}", options.get_host(), options.get_port());
-    let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
-    let pool =
-        pool.connect_with(options).await.map_err(|error| cannot(format!("{server}: {}", text(&error))))?;
+    let pool = connect(url, CONNECTIONS).await?;
     for setting in ["fsync", "synchronous_commit"] {
         check_durable(&pool, setting).await?;
     }
     migrations::postgres().run(&pool).await?;
     Ok(Tables { read: pool.clone(), write: pool, begin: BEGIN, in_memory: false, keep, clock }
         .into_store(WRITERS, None))
+}
+
+/// For an operator's commands, beside the instances of the relay.
+pub(super) async fn open_admin(url: &str) -> Result<Pool<Postgres>, OpenError> {
+    connect(url, 1).await
+}
+
+async fn connect(url: &str, connections: u32) -> Result<Pool<Postgres>, OpenError> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|error| cannot(format!("its URL does not parse: {error}")))?
+        .application_name("connectoid")
+        .disable_statement_logging();
+    let server = format!("{}:{}", options.get_host(), options.get_port());
+    let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
+    pool.connect_with(options).await.map_err(|error| cannot(format!("{server}: {}", text(&error))))
 }
 
 /// `ok` to a `send` means durably stored; a server that does not sync cannot keep that.

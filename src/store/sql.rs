@@ -16,7 +16,7 @@ use sqlx::{
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
-    Appended, BoxFuture, Keep, Store, StoreError, Swept,
+    ApiKey, Appended, BoxFuture, Keep, Store, StoreError, Swept, Under, Usage,
     writer::{self, Append, Queue},
 };
 use crate::{
@@ -31,8 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// commits of one box come in the order of their cursors. A cursor taken outside the lock loses acknowledged mail:
 /// a reader may see a later one committed first and ask from there on.
 const TAKE_CURSOR: &str = "
-    insert into boxes (pub, last_at, seen_at)
-    values ($1, coalesce($2, (select now from clock)), coalesce($2, (select now from clock)))
+    insert into boxes (pub, last_at, seen_at, api_key)
+    values ($1, coalesce($2, (select now from clock)), coalesce($2, (select now from clock)), $3)
     on conflict (pub) do update set last_at =
         case when boxes.last_at < excluded.last_at then excluded.last_at else boxes.last_at + 1 end
     returning id, last_at, coalesce($2, (select now from clock)) as now";
@@ -170,6 +170,11 @@ impl<DB: Database> SqlStore<DB> {
         let index = usize::from(*last).checked_rem(queues.len()).ok_or(StoreError::Closed)?;
         queues.get(index).cloned().ok_or(StoreError::Closed)
     }
+
+    async fn queue_up(&self, append: Append) -> Result<Appended, StoreError> {
+        let queue = self.queue(&append.key)?;
+        timeout(PATIENCE, queue.append(append)).await.map_err(|_| StoreError::Slow)?
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -252,7 +257,7 @@ where
 
     /// Gives a connection back to the pool, or closes it if its transaction did not end well: on a full disk SQLite has
     /// rolled back by itself, and sqlx does not know; one that hangs would be waited for.
-    fn give_back(&self, mut connection: PoolConnection<DB>, ended_well: bool) {
+    pub(super) fn give_back(&self, mut connection: PoolConnection<DB>, ended_well: bool) {
         // A database in memory lives in its connection.
         if !ended_well && !self.in_memory {
             connection.close_on_drop();
@@ -278,10 +283,16 @@ where
         connection: &mut DB::Connection,
         append: &Append,
     ) -> Result<Appended, sqlx::Error> {
+        if let Some(under) = append.under
+            && self.no_more_boxes(&mut *connection, &append.key, under).await?
+        {
+            return Ok(Appended::NoMoreBoxes);
+        }
         let tag = tag(&append.data);
         let (row, at, now): (i64, i64, i64) = sqlx::query_as(TAKE_CURSOR)
             .bind(append.key.as_bytes().to_vec())
             .bind(self.now())
+            .bind(append.under.map(|under| under.key))
             .fetch_one(&mut *connection)
             .await?;
         // Twice, for the duplicate that kept it out may have been deleted before it was looked for.
@@ -452,10 +463,24 @@ where
     for<'q> Vec<u8>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
 {
     fn append(&self, key: PublicKey, data: Vec<u8>) -> BoxFuture<'_, Result<Appended, StoreError>> {
-        Box::pin(async move {
-            let queue = self.queue(&key)?;
-            timeout(PATIENCE, queue.append(Append { key, data })).await.map_err(|_| StoreError::Slow)?
-        })
+        Box::pin(self.queue_up(Append { key, data, under: None }))
+    }
+
+    fn append_under(
+        &self,
+        under: Under,
+        key: PublicKey,
+        data: Vec<u8>,
+    ) -> BoxFuture<'_, Result<Appended, StoreError>> {
+        Box::pin(self.queue_up(Append { key, data, under: Some(under) }))
+    }
+
+    fn api_key(&self, hash: [u8; 32], day: i64) -> BoxFuture<'_, Result<Option<ApiKey>, StoreError>> {
+        Box::pin(async move { patiently(self.tables.api_key(hash, day)).await })
+    }
+
+    fn add_usage(&self, usage: Vec<Usage>) -> BoxFuture<'_, Result<Vec<Usage>, StoreError>> {
+        Box::pin(async move { patiently(insistently(|| self.tables.add_usage(&usage))).await })
     }
 
     fn has_newer(&self, key: PublicKey, at: At) -> BoxFuture<'_, Result<bool, StoreError>> {

@@ -7,7 +7,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Appended, StoreError};
+use super::{Appended, StoreError, Under};
 use crate::protocol::PublicKey;
 
 /// The messages that may wait for a commit in one queue: 4096 of 16 KiB are 64 MiB.
@@ -20,6 +20,8 @@ const BATCH: usize = 256;
 pub(super) struct Append {
     pub(super) key: PublicKey,
     pub(super) data: Vec<u8>,
+    /// The API key, on a relay that asks for them.
+    pub(super) under: Option<Under>,
 }
 
 type Done = oneshot::Sender<Result<Appended, StoreError>>;

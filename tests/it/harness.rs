@@ -144,6 +144,7 @@ impl TestRelay {
             keep: keep(),
             answer_ttl: Duration::from_secs(60),
             sweep_interval: Duration::from_secs(60),
+            require_api_key: false,
         };
         configure(&mut config);
         let clock = Arc::new(HandClock::at(NOW));
