@@ -12,6 +12,7 @@
     reason = "a test says what it needs by failing, and waits in real time for real processes"
 )]
 
+mod admin;
 mod api_keys;
 mod cli;
 mod crash;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, task::Poll, time::Duration};
 use connectoid::{
     clock::{Clock, HandClock, SystemClock},
     protocol::{At, PublicKey},
-    store::{self, Appended, BoxCap, Keep, OpenError, Store},
+    store::{self, Appended, BoxCap, Keep, OpenError, Store, Usage, Used},
 };
 use sqlx::{Connection as _, Executor as _};
 
@@ -93,6 +93,7 @@ promises! {
     deleting_up_to_a_cursor_and_a_whole_box
     what_was_stored_is_there_after_reopening
     every_instance_has_the_same_secret
+    what_instances_use_of_a_key_adds_up
     closing_finishes_what_was_accepted
     the_databases_own_clock_is_right
     a_newer_schema_is_left_alone
@@ -388,6 +389,34 @@ async fn every_instance_has_the_same_secret(world: World) {
     store.close().await;
     let store = world.open().await;
     assert_eq!(store.secret(vec![3; 48]).await.unwrap(), [1; 48]);
+}
+
+async fn what_instances_use_of_a_key_adds_up(world: World) {
+    // A SQLite file has one owner.
+    let first = world.open().await;
+    let second = if world.kind == Kind::Postgres { world.open().await } else { first.clone() };
+    let used = |requests, bytes| Used { requests, bytes };
+    let adding = [first.clone(), second].map(|store| {
+        tokio::spawn(async move {
+            for _ in 0..50 {
+                let usage = [1, 2].map(|key| Usage { key, day: 20_777, used: used(2, 3) });
+                store.add_usage(usage.into()).await.unwrap();
+            }
+        })
+    });
+    for adding in adding {
+        adding.await.unwrap();
+    }
+    let more = vec![
+        Usage { key: 1, day: 20_777, used: used(1, -1) },
+        Usage { key: 2, day: 20_778, used: used(1, 0) },
+    ];
+    let totals = vec![
+        Usage { key: 1, day: 20_777, used: used(201, 299) },
+        Usage { key: 2, day: 20_778, used: used(1, 0) },
+    ];
+    assert_eq!(first.add_usage(more).await, Ok(totals));
+    assert_eq!(first.api_key([7; 32], 20_777).await, Ok(None));
 }
 
 async fn closing_finishes_what_was_accepted(world: World) {
