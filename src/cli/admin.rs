@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     protocol::base64url,
-    store::{Admin, NamedKey, Quota, Used, open_admin},
+    store::{self, Admin, NamedKey, Quota, open_admin},
 };
 
 #[derive(Subcommand)]
@@ -115,21 +115,28 @@ pub(super) struct Stats {
 
 impl AdminCommand {
     pub(super) fn run(self) -> Result<(), Failure> {
-        wait_for(async {
-            match self {
-                Self::Keys { command: KeysCommand::Add(add) } => add.run().await,
-                Self::Keys { command: KeysCommand::List(list) } => list.run().await,
-                Self::Keys { command: KeysCommand::Revoke(revoke) } => revoke.run().await,
-                Self::Keys { command: KeysCommand::Usage(usage) } => usage.run().await,
-                Self::Stats(stats) => stats.run().await,
-            }
-        })
+        match self {
+            Self::Keys { command: KeysCommand::Add(add) } => add.run(),
+            Self::Keys { command: KeysCommand::List(list) } => list.run(),
+            Self::Keys { command: KeysCommand::Revoke(revoke) } => revoke.run(),
+            Self::Keys { command: KeysCommand::Usage(usage) } => usage.run(),
+            Self::Stats(stats) => stats.run(),
+        }
     }
 }
 
+/// Does something with the relay's database.
+fn on(database: Database, work: impl AsyncFnOnce(&dyn Admin) -> Result<(), Failure>) -> Result<(), Failure> {
+    wait_for(async {
+        let admin = open_admin(&database.url()).await?;
+        let done = work(&*admin).await;
+        admin.close().await;
+        done
+    })
+}
+
 impl Add {
-    async fn run(self) -> Result<(), Failure> {
-        let admin = open_admin(&self.database.url()).await?;
+    fn run(self) -> Result<(), Failure> {
         let mut key = [0; 32];
         entropy()?.fill_bytes(&mut key);
         let quota = Quota {
@@ -138,15 +145,17 @@ impl Add {
             boxes: self.boxes.map(i64::from),
         };
         let hash = Sha256::digest(key).into();
-        if !admin.add_api_key(self.name.clone(), hash, quota).await? {
-            return Err(Failure::new(format!(
-                "there is an API key {:?} already: choose another name",
-                self.name
-            )));
-        }
-        print_line(base64url::encode(key))?;
-        say("it is not shown again; connectoid link --api-key KEY makes a link that carries it");
-        Ok(())
+        let name = self.name;
+        on(self.database, async |admin| {
+            if !admin.add_api_key(name.clone(), hash, quota).await? {
+                return Err(Failure::new(format!(
+                    "there is an API key {name:?} already: choose another name"
+                )));
+            }
+            print_line(base64url::encode(key))?;
+            say("it is not shown again; connectoid link --api-key KEY makes a link that carries it");
+            Ok(())
+        })
     }
 }
 
@@ -177,33 +186,40 @@ impl<'a> Row<'a> {
 }
 
 impl List {
-    async fn run(self) -> Result<(), Failure> {
-        let keys = open_admin(&self.database.url()).await?.api_keys().await?;
-        if self.json {
-            return keys.iter().try_for_each(|key| print_json(&Row::of(key)));
-        }
-        if keys.is_empty() {
-            say("no API keys yet: make one with connectoid admin keys add NAME");
-            return Ok(());
-        }
-        let quota = |most: Option<i64>| most.map_or("-".to_owned(), |most| most.to_string());
-        let rows = keys.iter().map(Row::of).map(|row| {
-            let state = row.revoked.map_or("counts".to_owned(), |date| format!("revoked {date}"));
-            let (requests, bytes) = (quota(row.requests_per_day), quota(row.bytes_per_day));
-            [row.name.to_owned(), row.made, state, requests, bytes, quota(row.boxes)]
-        });
-        print_table(["NAME", "MADE", "STATE", "REQUESTS/DAY", "BYTES/DAY", "BOXES"], rows)
+    fn run(self) -> Result<(), Failure> {
+        on(self.database, async |admin| {
+            let keys = admin.api_keys().await?;
+            if self.json {
+                return keys.iter().try_for_each(|key| print_json(&Row::of(key)));
+            }
+            if keys.is_empty() {
+                say("no API keys yet: make one with connectoid admin keys add NAME");
+                return Ok(());
+            }
+            print_keys(&keys)
+        })
     }
 }
 
+fn print_keys(keys: &[NamedKey]) -> Result<(), Failure> {
+    let quota = |most: Option<i64>| most.map_or("-".to_owned(), |most| most.to_string());
+    let rows = keys.iter().map(Row::of).map(|row| {
+        let state = row.revoked.map_or("counts".to_owned(), |date| format!("revoked {date}"));
+        let (requests, bytes) = (quota(row.requests_per_day), quota(row.bytes_per_day));
+        [row.name.to_owned(), row.made, state, requests, bytes, quota(row.boxes)]
+    });
+    print_table(["NAME", "MADE", "STATE", "REQUESTS/DAY", "BYTES/DAY", "BOXES"], rows)
+}
+
 impl Revoke {
-    async fn run(self) -> Result<(), Failure> {
-        let admin = open_admin(&self.database.url()).await?;
-        if !admin.revoke_api_key(self.name.clone()).await? {
-            return Err(no_such_key(&self.name, &admin.api_keys().await?));
-        }
-        say("revoked; a relay that runs refuses it within 5 seconds");
-        Ok(())
+    fn run(self) -> Result<(), Failure> {
+        on(self.database, async |admin| {
+            if !admin.revoke_api_key(self.name.clone()).await? {
+                return Err(no_such_key(&self.name, &admin.api_keys().await?));
+            }
+            say("revoked; a relay that runs refuses it within 5 seconds");
+            Ok(())
+        })
     }
 }
 
@@ -224,33 +240,32 @@ struct Day {
 }
 
 impl Usage {
-    async fn run(self) -> Result<(), Failure> {
-        let admin = open_admin(&self.database.url()).await?;
-        let mut keys = admin.api_keys().await?;
-        if let Some(name) = &self.name {
-            if !keys.iter().any(|key| key.name == *name) {
-                return Err(no_such_key(name, &keys));
+    fn run(self) -> Result<(), Failure> {
+        on(self.database, async |admin| {
+            let mut keys = admin.api_keys().await?;
+            if let Some(name) = &self.name {
+                if !keys.iter().any(|key| key.name == *name) {
+                    return Err(no_such_key(name, &keys));
+                }
+                keys.retain(|key| key.name == *name);
             }
-            keys.retain(|key| key.name == *name);
-        }
-        let accounts = accounts(&*admin, &keys, self.days).await?;
-        if self.json {
-            return accounts.iter().try_for_each(print_json);
-        }
-        let mut rows = Vec::new();
-        for Account { name, boxes, days } in accounts {
-            let row = |day: &str, Used { requests, bytes }: Used| {
-                [name.to_owned(), day.to_owned(), requests.to_string(), bytes.to_string(), boxes.to_string()]
-            };
-            if days.is_empty() {
-                rows.push(row("-", Used::default()));
-            }
-            rows.extend(
-                days.into_iter().map(|Day { day, requests, bytes }| row(&day, Used { requests, bytes })),
-            );
-        }
-        print_table(["NAME", "DAY", "REQUESTS", "BYTES", "BOXES NOW"], rows.into_iter())
+            let accounts = accounts(admin, &keys, self.days).await?;
+            if self.json { accounts.iter().try_for_each(print_json) } else { print_accounts(accounts) }
+        })
     }
+}
+
+fn print_accounts(accounts: Vec<Account<'_>>) -> Result<(), Failure> {
+    let mut rows = Vec::new();
+    for Account { name, boxes, mut days } in accounts {
+        if days.is_empty() {
+            days.push(Day { day: "-".to_owned(), requests: 0, bytes: 0 });
+        }
+        rows.extend(days.into_iter().map(|Day { day, requests, bytes }| {
+            [name.to_owned(), day, requests.to_string(), bytes.to_string(), boxes.to_string()]
+        }));
+    }
+    print_table(["NAME", "DAY", "REQUESTS", "BYTES", "BOXES NOW"], rows.into_iter())
 }
 
 async fn accounts<'a>(
@@ -289,10 +304,17 @@ struct Figures {
 }
 
 impl Stats {
-    async fn run(self) -> Result<(), Failure> {
-        let admin = open_admin(&self.database.url()).await?;
-        let stats = admin.stats(self.message_ttl).await?;
-        let figures = Figures {
+    fn run(self) -> Result<(), Failure> {
+        on(self.database, async |admin| {
+            let figures = Figures::of(admin.stats(self.message_ttl).await?);
+            if self.json { print_json(&figures) } else { figures.print() }
+        })
+    }
+}
+
+impl Figures {
+    fn of(stats: store::Stats) -> Self {
+        Self {
             boxes: stats.boxes,
             messages: stats.messages,
             message_bytes: stats.bytes,
@@ -301,21 +323,21 @@ impl Stats {
             api_keys: stats.api_keys,
             revoked_api_keys: stats.revoked_api_keys,
             schema: stats.schema,
-        };
-        if self.json {
-            return print_json(&figures);
         }
-        let oldest = figures.oldest_message.map_or("-".to_owned(), |age| {
+    }
+
+    fn print(&self) -> Result<(), Failure> {
+        let oldest = self.oldest_message.map_or("-".to_owned(), |age| {
             humantime::format_duration(Duration::from_secs(u64::try_from(age).unwrap_or(0))).to_string()
         });
-        print_line(format!("boxes              {}", figures.boxes))?;
-        print_line(format!("messages           {}", figures.messages))?;
-        print_line(format!("bytes of messages  {}", figures.message_bytes))?;
+        print_line(format!("boxes              {}", self.boxes))?;
+        print_line(format!("messages           {}", self.messages))?;
+        print_line(format!("bytes of messages  {}", self.message_bytes))?;
         print_line(format!("oldest message     {oldest}"))?;
-        print_line(format!("expired, not swept {}", figures.expired_not_swept))?;
-        print_line(format!("API keys           {}", figures.api_keys))?;
-        print_line(format!("revoked API keys   {}", figures.revoked_api_keys))?;
-        print_line(format!("schema             {}", figures.schema))
+        print_line(format!("expired, not swept {}", self.expired_not_swept))?;
+        print_line(format!("API keys           {}", self.api_keys))?;
+        print_line(format!("revoked API keys   {}", self.revoked_api_keys))?;
+        print_line(format!("schema             {}", self.schema))
     }
 }
 

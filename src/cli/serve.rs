@@ -116,13 +116,19 @@ impl Serve {
 
     fn config(self) -> Result<Config, Failure> {
         let secrets = variable("CONNECTOID_SECRETS").map(|list| Secrets::parse(&list)).transpose();
+        let database = self.database.url();
+        if self.require_api_key && database.ends_with(":memory:") {
+            let reason =
+                "--require-api-key needs a database that API keys can be kept in: a file, or PostgreSQL";
+            return Err(Failure::with(2, reason));
+        }
         let box_cap = BoxCap { messages: limits::BOX_MESSAGES, bytes: limits::BOX_BYTES };
         Ok(Config {
             listen: self
                 .listen
                 .or_else(|| variable("PORT").map(|port| format!("0.0.0.0:{port}")))
                 .unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
-            database: self.database.url(),
+            database,
             urls: self.url,
             secrets: secrets.map_err(|error| Failure::with(2, format!("CONNECTOID_SECRETS: {error}")))?,
             keep: Keep {

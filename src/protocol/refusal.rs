@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Why a relay did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// Try again later: the box is full, or a rate is used up.
+    /// Try again later: the box is full, or a rate or a quota is used up.
     TooOften {
         /// What to do about it.
         detail: Cow<'static, str>,

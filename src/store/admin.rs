@@ -29,6 +29,9 @@ pub trait Admin: Send + Sync {
 
     /// What the database holds, if messages live this long.
     fn stats(&self, message_ttl: Duration) -> BoxFuture<'_, Result<Stats, StoreError>>;
+
+    /// Lets go of the database. On SQLite whoever is the last to do so clears its log away.
+    fn close(&self) -> BoxFuture<'_, ()>;
 }
 
 /// An API key, without its hash.
@@ -128,9 +131,8 @@ where
 {
     let steps: Vec<(i64,)> = match sqlx::query_as(SCHEMA).fetch_all(&pool).await {
         Ok(steps) => steps,
-        // There is no such table; what else may be wrong was seen when connecting.
-        Err(sqlx::Error::Database(_)) => return Err(OpenError::NoSchema),
-        Err(error) => return Err(OpenError::Migration(error.to_string())),
+        Err(error) if is_missing_table(&error) => return Err(OpenError::NoSchema),
+        Err(error) => return Err(OpenError::Unreadable(StoreError::from(error).to_string())),
     };
     let theirs: BTreeSet<i64> = steps.into_iter().map(|(version,)| version).collect();
     let ours: BTreeSet<i64> = ours.iter().map(|step| step.version).collect();
@@ -141,6 +143,14 @@ where
         Some(&schema) if theirs == ours => Ok(SqlAdmin { pool, schema }),
         _ => Err(OpenError::OlderSchema(theirs.last().copied().unwrap_or_default())),
     }
+}
+
+/// SQLite has no code of its own for it; PostgreSQL's is SQLSTATE 42P01.
+fn is_missing_table(error: &sqlx::Error) -> bool {
+    let error = error.as_database_error();
+    error.is_some_and(|e| {
+        e.code().is_some_and(|code| code == "42P01") || e.message().starts_with("no such table")
+    })
 }
 
 type KeyRow = (i64, String, i64, Option<i64>, Option<i64>, Option<i64>, Option<i64>, i64);
@@ -226,5 +236,8 @@ where
                 schema: self.schema,
             })
         })
+    }
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.pool.close())
     }
 }

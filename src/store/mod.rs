@@ -168,6 +168,9 @@ pub enum OpenError {
     /// No relay has made its tables there.
     #[error("there is no relay's data in the database: start the relay on it once first")]
     NoSchema,
+    /// It could not be looked at.
+    #[error("cannot read the database: {0}")]
+    Unreadable(String),
     /// A migration failed.
     #[error("the database's schema could not be brought up to date: {0}")]
     Migration(String),

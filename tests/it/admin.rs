@@ -411,6 +411,33 @@ fn a_prune_beside_a_relay() {
     assert_eq!(get(&format!("{}/ready", relay.url)).status, 200);
 }
 
+#[test]
+fn a_database_in_memory_holds_no_keys() {
+    let line = "connectoid serve --listen 127.0.0.1:0 --require-api-key --database sqlite::memory:";
+    assert_eq!(
+        seen(&Person::new().shell(line)),
+        (
+            2,
+            String::new(),
+            "connectoid: --require-api-key needs a database that API keys can be kept in: a file, or PostgreSQL\n"
+                .into()
+        )
+    );
+}
+
+#[test]
+fn a_file_is_left_without_a_log_beside_it() {
+    let folder = Person::new();
+    let url = format!("sqlite://{}", folder.path("relay.db").display());
+    drop(TestRelay::on(&url, |_| ()));
+    add_key(&url, &["shop"]);
+    assert_eq!(seen(&admin(&url, &["keys", "list"])).0, 0);
+    let files = fs::read_dir(folder.home.path()).unwrap();
+    let mut files: Vec<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    files.sort();
+    assert_eq!(files, ["relay.db", "relay.db.lock"]);
+}
+
 /// Eight senders without a pause; meanwhile an operator does everything, time and again.
 #[test]
 fn an_operator_beside_a_busy_relay() {

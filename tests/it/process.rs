@@ -173,7 +173,8 @@ fn settings_from_the_environment() {
     let running = Running::start(
         &operator,
         "PORT=0 DATABASE_URL= CONNECTOID_LISTEN= CONNECTOID_DATABASE= CONNECTOID_URL= CONNECTOID_SECRETS= \
-         CONNECTOID_NO_LIMITS= CONNECTOID_MESSAGE_TTL= CONNECTOID_LOG_LEVEL= CONNECTOID_KEYS= exec $PROGRAM serve",
+         CONNECTOID_NO_LIMITS= CONNECTOID_MESSAGE_TTL= CONNECTOID_LOG_LEVEL= CONNECTOID_LOG_FORMAT= \
+         CONNECTOID_REQUIRE_API_KEY= CONNECTOID_KEYS= exec $PROGRAM serve",
     );
     assert!(running.url.starts_with("http://127.0.0.1:"), "{}", running.url);
     assert!(running.hears("no --url").contains("listens on http://0.0.0.0:"));
