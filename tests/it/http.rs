@@ -316,12 +316,13 @@ fn info_says_what_holds() {
     assert_eq!(
         info.body,
         format!(
-            r#"{{"ok":true,"name":"connectoid","version":"{version}","protocol":1,"time":1795158000000000,"relays":["https://connecto.id"],"limits":{{"requestBytes":32768,"messageBytes":16384,"receive":32,"wait":0,"boxMessages":32,"boxBytes":524288,"messageTtl":3600,"answerTtl":60,"boxTtl":2592000}}}}"#
+            r#"{{"ok":true,"name":"connectoid","version":"{version}","protocol":1,"time":1795158000000000,"relays":["https://connecto.id"],"apiKey":false,"limits":{{"requestBytes":32768,"messageBytes":16384,"receive":32,"wait":0,"boxMessages":32,"boxBytes":524288,"messageTtl":3600,"answerTtl":60,"boxTtl":2592000}}}}"#
         )
     );
 
     let other = TestRelay::with(|config| {
         config.urls = vec![];
+        config.require_api_key = true;
         config.keep.box_cap = None;
         config.keep.message_ttl = Duration::from_secs(7);
         config.keep.box_ttl = Duration::from_secs(8);
@@ -331,7 +332,7 @@ fn info_says_what_holds() {
     assert_eq!(
         get(&format!("{}/info", other.url)).body,
         format!(
-            r#"{{"ok":true,"name":"connectoid","version":"{version}","protocol":1,"time":1795158000000001,"relays":[],"limits":{{"requestBytes":32768,"messageBytes":16384,"receive":32,"wait":0,"boxMessages":null,"boxBytes":null,"messageTtl":7,"answerTtl":9,"boxTtl":8}}}}"#
+            r#"{{"ok":true,"name":"connectoid","version":"{version}","protocol":1,"time":1795158000000001,"relays":[],"apiKey":true,"limits":{{"requestBytes":32768,"messageBytes":16384,"receive":32,"wait":0,"boxMessages":null,"boxBytes":null,"messageTtl":7,"answerTtl":9,"boxTtl":8}}}}"#
         )
     );
 }
