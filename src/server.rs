@@ -12,7 +12,7 @@ use std::{
 
 use actix_web::web;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-use tokio::{net::TcpSocket, task::JoinHandle, time::MissedTickBehavior};
+use tokio::{net::TcpSocket, sync::oneshot, task::JoinHandle, time::MissedTickBehavior};
 
 pub use crate::http::Connections;
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     http::{self, About, Shared},
     metrics::Metrics,
     protocol::RelayUrl,
-    relay::{Relay, Rules, SWEEP_BATCH, Sweeper},
+    relay::{Relay, Rules, Sweeper, sweep_all},
     seal::question::Secrets,
     store::{self, Keep, OpenError, Store, StoreError},
 };
@@ -31,6 +31,9 @@ const BACKLOG: u32 = 1024;
 
 /// How long the database has to take what is still queued and to let go.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The time between two additions of what was used of API keys to the database: what a crash loses at most.
+const USAGE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a server needs to know. Not shown by `Debug`: the database's URL may hold a password.
 #[derive(Clone)]
@@ -55,6 +58,8 @@ pub struct Config {
     pub max_waiters: usize,
     /// What a connection may take, and how many there may be.
     pub connections: Connections,
+    /// Whether requests need an API key of the database in `ext`.
+    pub require_api_key: bool,
 }
 
 /// Time and chance, for a server.
@@ -97,6 +102,8 @@ pub struct Server {
     stopping: Arc<AtomicBool>,
     store: Arc<dyn Store>,
     sweeping: JoinHandle<()>,
+    /// Adds up what is used of API keys until its sender is gone.
+    accounting: (oneshot::Sender<()>, JoinHandle<()>),
 }
 
 impl Server {
@@ -121,6 +128,7 @@ impl Server {
             answer_ttl: config.answer_ttl,
             max_wait: config.max_wait,
             max_waiters: config.max_waiters,
+            require_api_key: config.require_api_key,
         };
         let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
         let relay = Relay::new(store.clone(), clock, StdRng::from_rng(&mut rng), rules, metrics.clone());
@@ -132,6 +140,7 @@ impl Server {
                 keep: config.keep,
                 answer_ttl: config.answer_ttl,
                 max_wait: config.max_wait,
+                api_key: config.require_api_key,
             },
             runtime: tokio::runtime::Handle::current(),
             metrics: metrics.clone(),
@@ -142,7 +151,9 @@ impl Server {
             .map_err(|error| listen_error(&config.listen, &error))?;
         let sweeper = Sweeper::new(config.keep.message_ttl);
         let sweeping = tokio::spawn(sweep(store.clone(), sweeper, config.sweep_interval, metrics));
-        Ok(Self { address, http, relay, stopping, store, sweeping })
+        let (stop_accounting, stopped) = oneshot::channel();
+        let accounting = (stop_accounting, tokio::spawn(account(relay.clone(), stopped)));
+        Ok(Self { address, http, relay, stopping, store, sweeping, accounting })
     }
 
     /// Where the server listens, with the port it got.
@@ -155,7 +166,9 @@ impl Server {
     /// # Errors
     /// If the server ends by itself.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        let Self { http, relay, stopping, store, sweeping, .. } = self;
+        let Self {
+            http, relay, stopping, store, sweeping, accounting: (stop_accounting, accounting), ..
+        } = self;
         let handle = http.handle();
         let stopping = tokio::spawn(async move {
             stop.await;
@@ -166,7 +179,12 @@ impl Server {
         let ended = http.await;
         stopping.abort();
         sweeping.abort();
-        if tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await.is_err() {
+        drop(stop_accounting);
+        let closing = async {
+            drop(accounting.await);
+            store.close().await;
+        };
+        if tokio::time::timeout(CLOSE_TIMEOUT, closing).await.is_err() {
             tracing::error!("the database did not let go in time; what was acknowledged is stored");
         }
         ended
@@ -215,6 +233,22 @@ async fn stored_secret(store: &dyn Store, rng: &mut StdRng) -> Result<Secrets, S
     Secrets::one(&secret).map_err(|error| StoreError::Database(format!("the stored secret: {error}")))
 }
 
+/// Adds what was used of API keys to the database at every tick, and once more when `stop` is gone.
+async fn account(relay: Arc<Relay>, mut stop: oneshot::Receiver<()>) {
+    let mut ticks = tokio::time::interval(USAGE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let stopped = tokio::select! { _ = ticks.tick() => false, _ = &mut stop => true };
+        // Between the ticks and never within one: an addition cut short could count twice.
+        if let Err(error) = relay.flush_usage().await {
+            tracing::error!(%error, "the usage of API keys was not stored; the next time tries again");
+        }
+        if stopped {
+            return;
+        }
+    }
+}
+
 /// Sweeps at every tick, in batches, until it is aborted.
 async fn sweep(store: Arc<dyn Store>, mut sweeper: Sweeper, interval: Duration, metrics: Arc<Metrics>) {
     let started = tokio::time::Instant::now();
@@ -244,15 +278,11 @@ async fn sweep_once(
     if !sweeper.may_sweep(store.now().await?, elapsed) {
         return Ok(false);
     }
-    loop {
-        let swept = store.sweep(SWEEP_BATCH).await?;
-        metrics.swept_messages.inc_by(swept.messages.into());
-        metrics.swept_boxes.inc_by(swept.boxes.into());
-        if swept.messages > 0 || swept.boxes > 0 {
-            tracing::debug!(messages = swept.messages, boxes = swept.boxes, "swept");
-        }
-        if swept.messages < SWEEP_BATCH && swept.boxes < SWEEP_BATCH {
-            return Ok(true);
-        }
+    let swept = sweep_all(store).await?;
+    metrics.swept_messages.inc_by(swept.messages.into());
+    metrics.swept_boxes.inc_by(swept.boxes.into());
+    if swept.messages > 0 || swept.boxes > 0 {
+        tracing::debug!(messages = swept.messages, boxes = swept.boxes, "swept");
     }
+    Ok(true)
 }

@@ -35,7 +35,7 @@ pub(super) struct Link {
     #[command(flatten)]
     form: Option<Form>,
     /// Print the link made before for this contact
-    #[arg(long, conflicts_with_all = ["relay", "ext", "no_secret", "query", "expires", "replace"])]
+    #[arg(long, conflicts_with_all = ["relay", "ext", "api_key", "no_secret", "query", "expires", "replace"])]
     again: bool,
 }
 
@@ -81,9 +81,13 @@ struct Form {
     #[arg(long, value_name = "URL")]
     app: Option<String>,
 
-    /// Text for the relays that the link carries along, an API key for instance; every relay of the link sees it
+    /// Text for the relays that the link carries along; every relay of the link sees it
     #[arg(long, value_name = "TEXT", value_parser = ext)]
     ext: Option<Ext>,
+
+    /// The relay's API key as its operator gave it; every relay of the link sees it, and who sends to the link uses it
+    #[arg(long, value_name = "KEY", value_parser = api_key, conflicts_with = "ext")]
+    api_key: Option<Ext>,
 
     /// The original two-part form. Who runs a relay of the link can then pretend to be the one who uses it
     #[arg(long)]
@@ -133,7 +137,12 @@ fn ext(text: &str) -> Result<Ext, String> {
     Ext::from_data(text.as_bytes()).map_err(|_| "expected 1 to 768 bytes".to_owned())
 }
 
-fn nickname(text: &str) -> Result<String, String> {
+/// The key is base64url already: it stands in the link as it is.
+fn api_key(text: &str) -> Result<Ext, String> {
+    Ext::try_from(text.to_owned()).map_err(|_| "expected base64url, as the operator gave it".to_owned())
+}
+
+pub(super) fn nickname(text: &str) -> Result<String, String> {
     let fits = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
     if fits { Ok(text.to_owned()) } else { Err("expected 1 to 64 characters".to_owned()) }
 }
@@ -172,7 +181,7 @@ impl Form {
         }
         let now = now_ms();
         let mut contact = Contact::new(self.name.clone(), key, relays, now);
-        contact.ext.clone_from(&self.ext);
+        contact.ext = self.api_key.clone().or_else(|| self.ext.clone());
         contact.expires = match self.expires {
             Expiry::In(time) => Some(now.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))),
             Expiry::Never => None,

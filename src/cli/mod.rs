@@ -2,9 +2,13 @@
 //!
 //! Data goes to standard output, everything else to standard error.
 
+mod admin;
 mod answer;
+mod completions;
 mod contacts;
+mod database;
 mod link;
+mod prune;
 mod receive;
 mod send;
 mod serve;
@@ -49,8 +53,8 @@ Exit codes:
   5  the relay cannot be reached
   6  the relay misbehaves: it sent what an honest one would not
  10  serve: cannot listen on the address
- 11  serve: the database cannot be used
- 12  serve: the database was last used by a newer connectoid
+ 11  serve, prune, admin: the database cannot be used
+ 12  serve, prune, admin: the database was last used by a newer connectoid
 130  serve: stopped at once by a second signal";
 
 /// Where this user's keys are.
@@ -77,6 +81,14 @@ enum Command {
     Seal(send::Seal),
     Answer(answer::Answer),
     Open(receive::Open),
+    /// Look after a relay, also while it runs
+    Admin {
+        #[command(subcommand)]
+        command: admin::AdminCommand,
+    },
+    Prune(prune::Prune),
+    Completions(completions::Completions),
+    Man(completions::Man),
 }
 
 #[derive(Subcommand)]
@@ -98,6 +110,10 @@ pub fn run() -> ExitCode {
         Command::Seal(seal) => seal.run(),
         Command::Answer(answer) => answer.run(),
         Command::Open(open) => open.run(),
+        Command::Admin { command } => command.run(),
+        Command::Prune(prune) => prune.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -185,6 +201,11 @@ fn known<'a>(keys: &'a Keys, name: &str) -> Result<&'a Contact, Failure> {
             format!("there is no contact {name:?}{others}: make a link with connectoid link --relay URL --for NAME"),
         )
     })
+}
+
+/// An environment variable, unless it is set to nothing.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// Fresh randomness from the system.

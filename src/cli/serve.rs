@@ -6,18 +6,18 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, builder::FalseyValueParser};
+use clap::{Args, ValueEnum, builder::FalseyValueParser};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{Failure, entropy, print_line, say, size::size};
+use super::{Failure, database::Database, entropy, print_line, say, size::size, variable};
 use crate::{
     clock::SystemClock,
     protocol::{RelayUrl, base64url, limits},
     seal::question::Secrets,
     server::{Config, Connections, Environment, Server, StartError},
-    store::{BoxCap, Keep, OpenError},
+    store::{BoxCap, Keep},
 };
 
 /// Run a relay
@@ -34,10 +34,8 @@ pub(super) struct Serve {
     #[arg(long, env = "CONNECTOID_LISTEN", value_name = "ADDR")]
     listen: Option<String>,
 
-    /// sqlite://PATH, sqlite::memory: (gone with the process) or postgres://USER:PASSWORD@HOST/NAME [default:
-    /// $DATABASE_URL, else sqlite://connectoid.db]
-    #[arg(long, env = "CONNECTOID_DATABASE", value_name = "URL", hide_env_values = true)]
-    database: Option<String>,
+    #[command(flatten)]
+    database: Database,
 
     /// A URL that clients reach this relay under, as https://connecto.id; repeat it, or separate them with commas, if
     /// there are several. Without one the relay believes the Host header: for use on one machine only
@@ -72,6 +70,10 @@ pub(super) struct Serve {
     /// No cap on what boxes hold, for tests and private networks; sizes stay
     #[arg(long, env = "CONNECTOID_NO_LIMITS", value_parser = FalseyValueParser::new())]
     no_limits: bool,
+
+    /// Answer only requests with an API key in ext, made by connectoid admin keys add, and within its quotas
+    #[arg(long, env = "CONNECTOID_REQUIRE_API_KEY", value_parser = FalseyValueParser::new())]
+    require_api_key: bool,
 
     /// How long a message is kept
     #[arg(long, env = "CONNECTOID_MESSAGE_TTL", value_name = "TIME", default_value = "1h", value_parser = at_least_a_second)]
@@ -112,15 +114,24 @@ pub(super) struct Serve {
     /// What to log on standard error; no level ever names a box, a body, an answer, an ext or an address
     #[arg(long, env = "CONNECTOID_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug"])]
     log_level: String,
+
+    /// How to log: text for people, or json, one object a line
+    #[arg(long, env = "CONNECTOID_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
 }
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
-const DEFAULT_DATABASE: &str = "sqlite://connectoid.db";
 
 /// The longest time an option takes: 100 years, far from where microseconds in 64 bits end.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-fn at_least_a_second(text: &str) -> Result<Duration, String> {
+pub(super) fn at_least_a_second(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(time) if (Duration::from_secs(1)..=LONGEST).contains(&time) => Ok(time),
         Ok(_) => Err("expected 1s to 100y".to_owned()),
@@ -169,9 +180,10 @@ fn connections_allowed() -> usize {
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
         self.log();
+        let format = self.log_format;
         let config = self.config()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        runtime.map_err(Failure::new)?.block_on(serve(config))
+        runtime.map_err(Failure::new)?.block_on(serve(config, format))
     }
 
     fn log(&self) {
@@ -180,7 +192,11 @@ impl Serve {
         let others = "warn,actix_server=error,actix_http=off,sqlx=error";
         let filter = EnvFilter::new(format!("{others},connectoid={}", self.log_level));
         let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        drop(subscriber.with_ansi(false).with_target(false).try_init());
+        let subscriber = subscriber.with_ansi(false).with_target(false);
+        drop(match self.log_format {
+            LogFormat::Text => subscriber.try_init(),
+            LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(false).try_init(),
+        });
     }
 
     fn config(self) -> Result<Config, Failure> {
@@ -190,8 +206,13 @@ impl Serve {
                 "--max-connections is {allowed}: the limit of open files (ulimit -n) allows no more"
             );
         }
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let secrets = variable("CONNECTOID_SECRETS").map(|list| Secrets::parse(&list)).transpose();
+        let database = self.database.url();
+        if self.require_api_key && database.ends_with(":memory:") {
+            let reason =
+                "--require-api-key needs a database that API keys can be kept in: a file, or PostgreSQL";
+            return Err(Failure::with(2, reason));
+        }
         let box_cap = BoxCap {
             messages: self.box_messages,
             bytes: self.box_bytes,
@@ -202,10 +223,7 @@ impl Serve {
                 .listen
                 .or_else(|| variable("PORT").map(|port| format!("0.0.0.0:{port}")))
                 .unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
-            database: self
-                .database
-                .or_else(|| variable("DATABASE_URL"))
-                .unwrap_or_else(|| DEFAULT_DATABASE.to_owned()),
+            database,
             urls: self.url,
             secrets: secrets.map_err(|error| Failure::with(2, format!("CONNECTOID_SECRETS: {error}")))?,
             keep: Keep {
@@ -227,20 +245,30 @@ impl Serve {
                 max_per_source: self.max_connections_per_source,
                 exempt: vec![],
             },
+            require_api_key: self.require_api_key,
         })
     }
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: Config, format: LogFormat) -> Result<(), Failure> {
     let environment =
         Environment { clock: std::sync::Arc::new(SystemClock), store_clock: None, rng: entropy()? };
     let (urls, database) = (config.urls.clone(), shown(&config.database));
+    let closed = config.require_api_key;
     let stop = stop_signal()?;
     let server = Server::bind(config, environment).await?;
     let address = server.address();
     let local = format!("http://{}", reachable(address));
     print_line(&local)?;
-    say(&banner(urls.first().map_or(&local, |url| url.as_str()), address, &database));
+    match format {
+        LogFormat::Text => {
+            let url = urls.first().map_or(local.as_str(), |url| url.as_str());
+            let banner = if closed { closed_banner } else { banner };
+            say(&banner(url, address, &database));
+        }
+        // Every line is to be an object.
+        LogFormat::Json => tracing::info!(%address, database, "listening"),
+    }
     if urls.is_empty() {
         tracing::warn!(
             "no --url: questions are bound to the Host header; set --url before others use this relay"
@@ -309,6 +337,22 @@ A box of your own:  {program} link --relay {url} --for Bob
     )
 }
 
+/// The same for a relay that asks for API keys: the example's calls would be refused.
+fn closed_banner(url: &str, address: SocketAddr, database: &str) -> String {
+    let program = program();
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        r#"connectoid {version} listens on http://{address}, keeps its messages in {database}
+
+It asks for an API key in ext. One is made, and used in a link, with:
+
+  {program} admin keys add NAME --database {database}
+
+  {program} link --relay {url} --api-key KEY --for Bob
+"#
+    )
+}
+
 /// This program as a shell can call it from here.
 fn program() -> String {
     let Ok(path) = std::env::current_exe() else {
@@ -335,13 +379,12 @@ fn quoted(word: &str) -> String {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        let code = match error {
-            StartError::Metrics(_) => Self::FAILED,
-            StartError::Listen { .. } => 10,
-            StartError::Open(OpenError::NewerSchema(_)) => 12,
-            StartError::Open(_) | StartError::Store(_) => 11,
-        };
-        Self::with(code, error)
+        match error {
+            StartError::Listen { .. } => Self::with(10, error),
+            StartError::Metrics(_) => Self::new(error),
+            StartError::Open(error) => error.into(),
+            StartError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -1,47 +1,63 @@
-//! Sizes as people write them: `4096`, `512KiB`, `10MB`.
+//! Sizes as people write them: `500000`, `10MB`, `10MiB`.
 
-/// Bytes: a whole number, and if it has one its unit.
+/// The bytes of a size; at most 2^63 - 1, as databases count.
 pub(super) fn size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
-    let unit = match text[digits.len()..].trim_start().to_ascii_lowercase().as_str() {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "kb" => 1_000,
-        "kib" => 1 << 10,
         "mb" => 1_000_000,
-        "mib" => 1 << 20,
         "gb" => 1_000_000_000,
-        "gib" => 1 << 30,
         "tb" => 1_000_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
         "tib" => 1 << 40,
-        _ => return Err("expected bytes, or a unit of kB, KiB, MB, MiB, GB, GiB, TB or TiB".to_owned()),
+        _ => return Err(EXPECTED.to_owned()),
     };
-    let count: u64 =
-        digits.parse().map_err(|_| "expected a whole number and a unit, as 512KiB".to_owned())?;
-    // What a database counts in 64 bits with a sign.
-    let bytes = count.checked_mul(unit).filter(|bytes| i64::try_from(*bytes).is_ok() && *bytes > 0);
-    bytes.ok_or_else(|| "expected 1 byte to 8 million TiB".to_owned())
+    if number.is_empty() {
+        return Err(EXPECTED.to_owned());
+    }
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    bytes.filter(|bytes| i64::try_from(*bytes).is_ok()).ok_or_else(|| "that is too large".to_owned())
 }
+
+const EXPECTED: &str = "expected bytes, as 500000, 10MB (10 million) or 10MiB (10 times 1024 times 1024)";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn with_and_without_units() {
+    fn sizes_in_every_unit() {
         for (text, bytes) in [
-            ("1", 1),
-            ("4096", 4096),
-            ("512KiB", 524_288),
+            ("0", 0),
+            ("500000", 500_000),
+            ("7B", 7),
+            ("10kB", 10_000),
+            ("10KB", 10_000),
             ("10MB", 10_000_000),
-            ("10 mib", 10_485_760),
+            ("10mb", 10_000_000),
+            ("2GB", 2_000_000_000),
+            ("1TB", 1_000_000_000_000),
+            ("10KiB", 10_240),
+            ("10MiB", 10_485_760),
             ("1GiB", 1_073_741_824),
-            ("2tb", 2_000_000_000_000),
+            ("3TiB", 3_298_534_883_328),
+            ("9223372036854775807", 9_223_372_036_854_775_807),
         ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
-        for wrong in ["", "0", "-1", "1.5MB", "MB", "1 0", "1m", "1PB", "99999999TiB", "99999999999999999999"]
-        {
-            assert!(size(wrong).is_err(), "{wrong}");
+    }
+
+    #[test]
+    fn what_is_no_size() {
+        for text in ["", "MB", "-1", "+1", "1.5MB", "10 MB", "10M", "10MBs", "ten", "1e3", "１"] {
+            assert!(size(text).is_err_and(|error| error.starts_with("expected bytes, as 500000")), "{text}");
+        }
+        for text in ["9223372036854775808", "18446744073709551616", "10000000TB", "9999999999999999999999B"] {
+            assert_eq!(size(text), Err("that is too large".to_owned()), "{text}");
         }
     }
 }

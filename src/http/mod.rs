@@ -52,6 +52,8 @@ pub(crate) struct About {
     pub(crate) keep: Keep,
     pub(crate) answer_ttl: Duration,
     pub(crate) max_wait: Duration,
+    /// Whether requests need an API key in `ext`.
+    pub(crate) api_key: bool,
 }
 
 /// Every path of the relay.

@@ -37,10 +37,15 @@ check replies with a sealed question; ANSWER is what the private key opens it to
   curl … check … | connectoid answer --for Bob | curl {url}/ -d @-
 
 /info limits and time   /openapi.yaml everything   /health and /ready for monitors
-"#,
+{closed}"#,
         version = env!("CARGO_PKG_VERSION"),
         message_ttl = in_words(message_ttl.as_secs()),
         box_ttl = in_words(box_ttl.as_secs()),
+        closed = if about.api_key {
+            "\nThis relay asks for an API key in ext: ask who runs it for one.\n"
+        } else {
+            ""
+        },
     )
 }
 
@@ -65,6 +70,8 @@ struct Info<'a> {
     /// Unix microseconds, as in `at`.
     time: i64,
     relays: &'a [RelayUrl],
+    /// Whether requests need an API key in `ext`.
+    api_key: bool,
     limits: Limits,
 }
 
@@ -89,7 +96,7 @@ struct Limits {
 
 /// `GET /info`
 pub(super) async fn info(shared: Data<Shared>) -> HttpResponse {
-    let About { urls, keep, answer_ttl, max_wait } = &shared.about;
+    let About { urls, keep, answer_ttl, max_wait, api_key } = &shared.about;
     HttpResponse::Ok().json(Info {
         ok: true,
         name: "connectoid",
@@ -97,6 +104,7 @@ pub(super) async fn info(shared: Data<Shared>) -> HttpResponse {
         protocol: 1,
         time: shared.relay.now(),
         relays: urls,
+        api_key: *api_key,
         limits: Limits {
             request_bytes: limits::MAX_REQUEST_BYTES,
             message_bytes: limits::MAX_DATA_BYTES,

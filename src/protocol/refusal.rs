@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Why a relay did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// Try again later: the box is full, or a rate is used up.
+    /// Try again later: the box is full, or a rate or a quota is used up.
     TooOften {
         /// What to do about it.
         detail: Cow<'static, str>,
@@ -28,6 +28,11 @@ pub enum Refusal {
     BadKey,
     /// The answer is wrong, late, another box's or another relay's; deliberately not said which.
     WrongAnswer,
+    /// The relay asks for an API key in `ext`, and this is none that counts.
+    NotAllowed {
+        /// What to do about it.
+        detail: Cow<'static, str>,
+    },
     /// The relay cannot do it just now; nothing is wrong with the request.
     Busy {
         /// Seconds until it is worth another try.
@@ -67,7 +72,7 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::BadRequest { .. } | Self::BadKey => 400,
-            Self::WrongAnswer => 403,
+            Self::WrongAnswer | Self::NotAllowed { .. } => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed { .. } => 405,
             Self::TooBig { .. } => 413,
@@ -84,6 +89,7 @@ impl Refusal {
             Self::BadRequest { .. } => "Bad request",
             Self::BadKey => "Bad key",
             Self::WrongAnswer => "Wrong answer",
+            Self::NotAllowed { .. } => "Not allowed",
             Self::Busy { .. } => "Busy",
             Self::NotFound => "Not found",
             Self::MethodNotAllowed { .. } => "Method not allowed",
@@ -101,7 +107,10 @@ impl Refusal {
     /// The refusal as it goes on the wire.
     pub fn body(&self) -> RefusalBody {
         let detail = match self {
-            Self::TooOften { detail, .. } | Self::TooBig { detail } | Self::BadRequest { detail } => detail.clone(),
+            Self::TooOften { detail, .. }
+            | Self::TooBig { detail }
+            | Self::BadRequest { detail }
+            | Self::NotAllowed { detail } => detail.clone(),
             Self::BadKey => "pub must be a P-384 public key, SEC 1 compressed, as 66 characters of base64url".into(),
             Self::WrongAnswer => {
                 "send check with \"ask\":true, open the question and send its 56 bytes as answer while they count (answerTtl in /info)".into()

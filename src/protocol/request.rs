@@ -176,6 +176,16 @@ impl Request {
         matches!(self, Self::Check { wait: 1.., ask: false, .. } | Self::CheckMany { wait: 1.., .. })
     }
 
+    /// What the app says to the relay: an API key, say.
+    pub fn ext(&self) -> Option<&Ext> {
+        let (Self::Send { ext, .. }
+        | Self::Check { ext, .. }
+        | Self::CheckMany { ext, .. }
+        | Self::Receive { ext, .. }
+        | Self::Delete { ext, .. }) = self;
+        ext.as_ref()
+    }
+
     /// A body that is larger than any request.
     pub(crate) fn too_big() -> Refusal {
         Refusal::TooBig { detail: "a request is at most 32768 bytes; a check of many boxes 65536".into() }

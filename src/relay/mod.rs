@@ -1,5 +1,6 @@
 //! The rules of send, check, receive and delete: what a relay does, whatever stores it and whatever carries it.
 
+mod api_keys;
 mod asker;
 mod sweeper;
 mod waiting;
@@ -9,8 +10,12 @@ use std::{sync::Arc, time::Duration};
 use rand::rngs::StdRng;
 use tokio::sync::oneshot;
 
-pub use self::sweeper::{SWEEP_BATCH, Sweeper};
-use self::{asker::Asker, waiting::WaitingRoom};
+pub use self::sweeper::{Sweeper, sweep_all};
+use self::{
+    api_keys::{Admitted, ApiKeys},
+    asker::Asker,
+    waiting::WaitingRoom,
+};
 use crate::{
     clock::Clock,
     metrics::Metrics,
@@ -41,6 +46,8 @@ pub struct Relay {
     waiting: WaitingRoom,
     known: KnownKeys,
     metrics: Arc<Metrics>,
+    /// For a relay that asks for API keys.
+    api_keys: Option<ApiKeys>,
 }
 
 /// What an operator decides.
@@ -56,6 +63,8 @@ pub struct Rules {
     pub max_wait: Duration,
     /// How many checks may wait at once.
     pub max_waiters: usize,
+    /// Whether requests need an API key of the store in `ext`.
+    pub require_api_key: bool,
 }
 
 /// Who sends a request, and how.
@@ -80,7 +89,8 @@ impl Relay {
     ) -> Self {
         let asker = Asker::new(rng, rules.secrets.clone(), rules.answer_ttl, metrics.clone());
         let waiting = WaitingRoom::new(rules.max_wait, rules.max_waiters, metrics.clone());
-        Self { store, clock, rules, asker, waiting, known: KnownKeys::default(), metrics }
+        let api_keys = rules.require_api_key.then(|| ApiKeys::new(store.clone(), metrics.clone()));
+        Self { store, clock, rules, asker, waiting, known: KnownKeys::default(), metrics, api_keys }
     }
 
     /// Reads a request's body.
@@ -98,8 +108,15 @@ impl Relay {
     pub async fn answer(&self, request: Request, caller: Caller) -> Result<Reply, Refusal> {
         let Caller { called, source, gone } = caller;
         let urls = if self.rules.urls.is_empty() { called.as_slice() } else { &self.rules.urls };
+        let admitted = match &self.api_keys {
+            Some(keys) => {
+                let bytes = if let Request::Send { data, .. } = &request { data.len() } else { 0 };
+                Some(keys.admit(request.ext(), bytes, self.now()).await?)
+            }
+            None => None,
+        };
         match request {
-            Request::Send { key, ext: _, data } => self.send(key, data, source.as_deref()).await,
+            Request::Send { key, ext: _, data } => self.send(key, data, source.as_deref(), admitted).await,
             Request::Check { key, ext: _, at, ask, relay, wait } => {
                 let wait = Duration::from_secs(if ask { 0 } else { wait });
                 let found = self.waiting.look(&*self.store, &[(key, at)], wait, gone).await?.contains(&true);
@@ -126,9 +143,20 @@ impl Relay {
         self.waiting.close();
     }
 
-    async fn send(&self, key: PublicKey, data: Vec<u8>, source: Option<&[u8]>) -> Result<Reply, Refusal> {
+    async fn send(
+        &self,
+        key: PublicKey,
+        data: Vec<u8>,
+        source: Option<&[u8]>,
+        admitted: Option<Admitted>,
+    ) -> Result<Reply, Refusal> {
         let sender = source.map(|source| self.rules.secrets.pseudonym(&key, source));
-        match self.store.append(Append { key, data, sender }).await.map_err(busy(&self.metrics))? {
+        let under = admitted.map(|admitted| admitted.under);
+        let appended = self.store.append(Append { key, data, sender, under }).await;
+        if let (Some(keys), Some(admitted)) = (&self.api_keys, admitted) {
+            keys.settle(admitted, &appended);
+        }
+        match appended.map_err(busy(&self.metrics))? {
             Appended::Stored(_) | Appended::Duplicate => Ok(Reply::DONE),
             Appended::Full => Err(Refusal::TooOften {
                 detail: "this box is full until its owner deletes messages or they expire".into(),
@@ -146,6 +174,7 @@ impl Relay {
                 );
                 Err(Refusal::Busy { retry_after: NO_ROOM_RETRY })
             }
+            Appended::NoMoreBoxes => Err(api_keys::no_more_boxes()),
         }
     }
 
@@ -217,6 +246,17 @@ impl Relay {
         }
         .map_err(busy(&self.metrics))?;
         Ok(Reply::DONE)
+    }
+
+    /// Adds to the store what was used of API keys since the last time. Not to be run twice at once, nor to be cut short.
+    ///
+    /// # Errors
+    /// If the store does not take it now; it is kept for the next time.
+    pub async fn flush_usage(&self) -> Result<(), StoreError> {
+        match &self.api_keys {
+            Some(keys) => keys.flush(self.now()).await,
+            None => Ok(()),
+        }
     }
 
     /// Whether the store answers; its time, Unix microseconds.

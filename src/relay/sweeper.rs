@@ -2,14 +2,33 @@
 
 use std::time::Duration;
 
-use crate::clock::micros;
+use crate::{
+    clock::micros,
+    store::{Store, StoreError, Swept},
+};
 
 /// How many messages one sweep deletes at most, so that sends get their turn between two.
-pub const SWEEP_BATCH: u32 = 500;
+const SWEEP_BATCH: u32 = 500;
 
 /// How far the clock may gain or lose on the time that passed before it counts as a jump: slewing and a slow tick stay
 /// below.
 const TOLERANCE: i64 = 60 * 1_000_000;
+
+/// Deletes all that has expired, in batches.
+///
+/// # Errors
+/// If the store fails; what was deleted stays deleted.
+pub async fn sweep_all(store: &dyn Store) -> Result<Swept, StoreError> {
+    let mut all = Swept::default();
+    loop {
+        let swept = store.sweep(SWEEP_BATCH).await?;
+        all.messages = all.messages.saturating_add(swept.messages);
+        all.boxes = all.boxes.saturating_add(swept.boxes);
+        if swept.messages < SWEEP_BATCH && swept.boxes < SWEEP_BATCH {
+            return Ok(all);
+        }
+    }
+}
 
 /// Decides, tick by tick, whether the store's clock can be trusted to say what has expired.
 ///

@@ -15,11 +15,13 @@ type Step = (i64, &'static str, &'static str);
 const SQLITE: &[Step] = &[
     (1, "boxes and messages", include_str!("../../migrations/sqlite/0001_boxes_and_messages.sql")),
     (2, "senders", include_str!("../../migrations/sqlite/0002_senders.sql")),
+    (3, "api keys", include_str!("../../migrations/sqlite/0003_api_keys.sql")),
 ];
 
 const POSTGRES: &[Step] = &[
     (1, "boxes and messages", include_str!("../../migrations/postgres/0001_boxes_and_messages.sql")),
     (2, "senders", include_str!("../../migrations/postgres/0002_senders.sql")),
+    (3, "api keys", include_str!("../../migrations/postgres/0003_api_keys.sql")),
 ];
 
 pub(super) fn sqlite() -> Migrator {

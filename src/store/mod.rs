@@ -2,6 +2,8 @@
 //!
 //! sqlx is spoken in this folder only. The promises are run as one test against every database (tests/it/store.rs).
 
+mod admin;
+mod api_keys;
 mod arrivals;
 mod migrations;
 mod notify;
@@ -13,7 +15,11 @@ mod writer;
 
 use std::{path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
-pub use self::arrivals::{Arrivals, Waiting};
+pub use self::{
+    admin::{Admin, NamedKey, Stats, open_admin},
+    api_keys::{ApiKey, Quota, Under, Usage, Used},
+    arrivals::{Arrivals, Waiting},
+};
 use crate::{
     clock::Clock,
     protocol::{At, Message, PublicKey},
@@ -38,6 +44,13 @@ pub trait Store: Send + Sync {
 
     /// Who waits for which box. Rung when messages come, here or through another instance on the same database.
     fn arrivals(&self) -> &Arrivals;
+
+    /// The API key with this SHA-256, and what was used of it on this day.
+    fn api_key(&self, hash: [u8; 32], day: i64) -> BoxFuture<'_, Result<Option<ApiKey>, StoreError>>;
+
+    /// Adds to what was used of API keys; all or nothing. The totals, in the order of `usage`, which is to be that of
+    /// the keys: two instances must not wait for each other.
+    fn add_usage(&self, usage: Vec<Usage>) -> BoxFuture<'_, Result<Vec<Usage>, StoreError>>;
 
     /// The messages newer than `at`, oldest first, at most `limit`.
     fn newer(&self, key: PublicKey, at: At, limit: u32) -> BoxFuture<'_, Result<Vec<Message>, StoreError>>;
@@ -74,6 +87,8 @@ pub struct Append {
     pub data: Vec<u8>,
     /// Who sends it, as a pseudonym that holds for this box alone; `None` is held to no share.
     pub sender: Option<i64>,
+    /// The API key it comes under, on a relay that asks for them: a box that the message makes is this key's.
+    pub under: Option<Under>,
 }
 
 /// What became of an append.
@@ -87,6 +102,8 @@ pub enum Appended {
     Full,
     /// The box holds as much from this sender as it may.
     ShareUsed,
+    /// There is no such box, and its API key has as many as it may.
+    NoMoreBoxes,
     /// All boxes together hold as much as they may.
     NoRoom,
 }
@@ -188,6 +205,17 @@ pub enum OpenError {
         "the database was last used by a newer connectoid (schema {0} is unknown to this one): update connectoid, or choose another database with --database; nothing was changed"
     )]
     NewerSchema(i64),
+    /// Written by an older program, and this is no time to migrate it.
+    #[error(
+        "the database was last used by an older connectoid (schema {0}): start this one's relay on it once first, which brings it up to date"
+    )]
+    OlderSchema(i64),
+    /// No relay has made its tables there.
+    #[error("there is no relay's data in the database: start the relay on it once first")]
+    NoSchema,
+    /// It could not be looked at.
+    #[error("cannot read the database: {0}")]
+    Unreadable(String),
     /// A migration failed.
     #[error("the database's schema could not be brought up to date: {0}")]
     Migration(String),
@@ -203,15 +231,27 @@ pub enum OpenError {
 /// # Errors
 /// [`OpenError`], with what to do.
 pub async fn open(url: &str, keep: Keep, clock: Option<Arc<dyn Clock>>) -> Result<Arc<dyn Store>, OpenError> {
-    if let Some(path) = url.strip_prefix("sqlite:")
-        && !matches!(path, "" | "//")
-        && !path.contains('?')
-    {
-        return Ok(Arc::new(sqlite::open(path.strip_prefix("//").unwrap_or(path), keep, clock).await?));
+    if let Some(path) = sqlite_path(url) {
+        return Ok(Arc::new(sqlite::open(path, keep, clock).await?));
     }
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+    if is_postgres(url) {
         return Ok(Arc::new(postgres::open(url, keep, clock).await?));
     }
-    // The URL may hold a password, even one that is not well formed: only its scheme is repeated.
-    Err(OpenError::Url(url.split_once(':').map_or(url, |(scheme, _)| scheme).to_owned()))
+    Err(not_a_database(url))
+}
+
+/// The file of a SQLite URL.
+fn sqlite_path(url: &str) -> Option<&str> {
+    let path = url.strip_prefix("sqlite:")?;
+    let is_path = !matches!(path, "" | "//") && !path.contains('?');
+    is_path.then(|| path.strip_prefix("//").unwrap_or(path))
+}
+
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
+/// The URL may hold a password, even one that is not well formed: only its scheme is repeated.
+fn not_a_database(url: &str) -> OpenError {
+    OpenError::Url(url.split_once(':').map_or(url, |(scheme, _)| scheme).to_owned())
 }

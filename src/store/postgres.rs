@@ -36,17 +36,9 @@ pub(super) async fn open(
     keep: Keep,
     clock: Option<Arc<dyn Clock>>,
 ) -> Result<SqlStore<Postgres>, OpenError> {
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|error| cannot(format!("its URL does not parse: {error}")))?
-        .application_name("connectoid")
-        .disable_statement_logging();
-    let server = format!("{}:{}", options.get_host(), options.get_port());
+    let pool = connect(url, CONNECTIONS).await?;
     // One connection that only listens, when somebody waits.
-    let listening = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
-    let listening = listening.connect_lazy_with(options.clone());
-    let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT);
-    let pool =
-        pool.connect_with(options).await.map_err(|error| cannot(format!("{server}: {}", text(&error))))?;
+    let listening = pool_of(1).connect_lazy_with(options(url)?);
     for setting in ["fsync", "synchronous_commit"] {
         check_durable(&pool, setting).await?;
     }
@@ -71,6 +63,28 @@ pub(super) async fn open(
         clock,
     };
     tables.into_store(WRITERS, None, tasks).await.map_err(|error| cannot(text(&error)))
+}
+
+/// For an operator's commands, beside the instances of the relay.
+pub(super) async fn open_admin(url: &str) -> Result<Pool<Postgres>, OpenError> {
+    connect(url, 1).await
+}
+
+async fn connect(url: &str, connections: u32) -> Result<Pool<Postgres>, OpenError> {
+    let options = options(url)?;
+    let server = format!("{}:{}", options.get_host(), options.get_port());
+    let pool = pool_of(connections).connect_with(options).await;
+    pool.map_err(|error| cannot(format!("{server}: {}", text(&error))))
+}
+
+fn options(url: &str) -> Result<PgConnectOptions, OpenError> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|error| cannot(format!("its URL does not parse: {error}")))?;
+    Ok(options.application_name("connectoid").disable_statement_logging())
+}
+
+fn pool_of(connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT)
 }
 
 /// `ok` to a `send` means durably stored; a server that does not sync cannot keep that.

@@ -17,7 +17,7 @@ use sqlx::{
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
-    Append, Appended, Arrivals, BoxFuture, Held, Keep, Store, StoreError, Swept, arrivals,
+    ApiKey, Append, Appended, Arrivals, BoxFuture, Held, Keep, Store, StoreError, Swept, Usage, arrivals,
     room::Room,
     writer::{self, Queue},
 };
@@ -33,8 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// commits of one box come in the order of their cursors. A cursor taken outside the lock loses acknowledged mail:
 /// a reader may see a later one committed first and ask from there on.
 const TAKE_CURSOR: &str = "
-    insert into boxes (pub, last_at, seen_at)
-    values ($1, coalesce($2, (select now from clock)), coalesce($2, (select now from clock)))
+    insert into boxes (pub, last_at, seen_at, api_key)
+    values ($1, coalesce($2, (select now from clock)), coalesce($2, (select now from clock)), $3)
     on conflict (pub) do update set last_at =
         case when boxes.last_at < excluded.last_at then excluded.last_at else boxes.last_at + 1 end
     returning id, last_at, coalesce($2, (select now from clock)) as now";
@@ -352,7 +352,7 @@ where
 
     /// Gives a connection back to the pool, or closes it if its transaction did not end well: on a full disk SQLite has
     /// rolled back by itself, and sqlx does not know; one that hangs would be waited for.
-    fn give_back(&self, mut connection: PoolConnection<DB>, ended_well: bool) {
+    pub(super) fn give_back(&self, mut connection: PoolConnection<DB>, ended_well: bool) {
         // A database in memory lives in its connection.
         if !ended_well && !self.in_memory {
             connection.close_on_drop();
@@ -378,10 +378,16 @@ where
         connection: &mut DB::Connection,
         append: &Append,
     ) -> Result<Appended, sqlx::Error> {
+        if let Some(under) = append.under
+            && self.no_more_boxes(&mut *connection, &append.key, under).await?
+        {
+            return Ok(Appended::NoMoreBoxes);
+        }
         let tag = tag(&append.data);
         let (row, at, now): (i64, i64, i64) = sqlx::query_as(TAKE_CURSOR)
             .bind(append.key.as_bytes().to_vec())
             .bind(self.now())
+            .bind(append.under.map(|under| under.key))
             .fetch_one(&mut *connection)
             .await?;
         // Twice, for the message that kept it out may have been deleted before it was looked for.
@@ -590,6 +596,14 @@ where
             let queued = queue.append(append).inspect_err(|_| self.tables.room.settle(bytes, false))?;
             timeout(PATIENCE, queued).await.map_err(|_| StoreError::Slow)?
         })
+    }
+
+    fn api_key(&self, hash: [u8; 32], day: i64) -> BoxFuture<'_, Result<Option<ApiKey>, StoreError>> {
+        Box::pin(async move { patiently(self.tables.api_key(hash, day)).await })
+    }
+
+    fn add_usage(&self, usage: Vec<Usage>) -> BoxFuture<'_, Result<Vec<Usage>, StoreError>> {
+        Box::pin(async move { patiently(insistently(|| self.tables.add_usage(&usage))).await })
     }
 
     fn have_newer(&self, boxes: Vec<(PublicKey, At)>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>> {

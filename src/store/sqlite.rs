@@ -31,6 +31,13 @@ const READERS: u32 = 4;
 /// once with SQLITE_BUSY, whatever the busy timeout.
 const BEGIN: &str = "begin immediate";
 
+/// How long an operator's command waits for its turn to write. The relay may write without a pause, and SQLite keeps no
+/// queue: who waits asks again every 100 ms.
+const ADMIN_PATIENCE: Duration = Duration::from_secs(60);
+
+const NOT_OURS: &str = "it is the SQLite database of another program; it was left as it is";
+const FOLDER: &str = "it is a folder: name a file in it";
+
 pub(super) async fn open(
     path: &str,
     keep: Keep,
@@ -62,7 +69,7 @@ async fn open_file(
         .disable_statement_logging();
     // Looked at before anything is set: even the journal mode would change another program's file.
     if !is_ours(&options).await.map_err(|e| unreadable(path, &e))? {
-        return Err(file_error(path, "it is the SQLite database of another program; it was left as it is"));
+        return Err(file_error(path, NOT_OURS));
     }
     let options = options
         .journal_mode(SqliteJournalMode::Wal)
@@ -93,6 +100,24 @@ fn tables(
         room: Arc::new(Room::new(keep.max_bytes)),
         clock,
     }
+}
+
+/// For an operator's commands, beside the relay that owns the file: takes no lock, makes and sets nothing.
+pub(super) async fn open_admin(path: &str) -> Result<Pool<Sqlite>, OpenError> {
+    let path = Path::new(path);
+    if path == Path::new(":memory:") {
+        return Err(file_error(path, "a database in memory is inside its relay: keep it in a file"));
+    }
+    look_at_file(path, OpenOptions::new().read(true))?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(ADMIN_PATIENCE)
+        .synchronous(SqliteSynchronous::Full)
+        .disable_statement_logging();
+    if !is_ours(&options).await.map_err(|e| unreadable(path, &e))? {
+        return Err(file_error(path, NOT_OURS));
+    }
+    pool(1).connect_with(options).await.map_err(|e| unreadable(path, &e))
 }
 
 /// A database that is gone with the process, in its one connection.
@@ -151,23 +176,43 @@ fn lock(path: &Path) -> Result<File, OpenError> {
 
 /// Makes the file if it is missing, for this user only; looks at it before SQLite may change it.
 fn prepare_file(path: &Path) -> Result<(), OpenError> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    let mut file = file.map_err(|error| match error.kind() {
-        ErrorKind::PermissionDenied => file_error(path, "this user may not read and write it"),
-        ErrorKind::IsADirectory => file_error(path, "it is a folder: name a file in it"),
-        _ => file_error(path, error),
-    })?;
-    let mut header = Vec::new();
-    file.by_ref().take(16).read_to_end(&mut header).map_err(|error| file_error(path, error))?;
-    if header.is_empty() {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    if look_at_file(path, &options)? == Look::Empty {
         // A new file survives a power cut only once its folder is synced too.
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         return File::open(folder)
             .and_then(|folder| folder.sync_all())
             .map_err(|error| file_error(path, error));
     }
+    Ok(())
+}
+
+#[derive(PartialEq)]
+enum Look {
+    Empty,
+    Sqlite,
+}
+
+/// What the file is, as far as one may tell before SQLite opens it.
+fn look_at_file(path: &Path, options: &OpenOptions) -> Result<Look, OpenError> {
+    let mut file = options.open(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => file_error(path, "there is no such file: start the relay on it once first"),
+        ErrorKind::PermissionDenied => file_error(path, "this user may not read and write it"),
+        ErrorKind::IsADirectory => file_error(path, FOLDER),
+        _ => file_error(path, error),
+    })?;
+    let mut header = Vec::new();
+    file.by_ref().take(16).read_to_end(&mut header).map_err(|error| match error.kind() {
+        // A folder can be opened, but not read.
+        ErrorKind::IsADirectory => file_error(path, FOLDER),
+        _ => file_error(path, error),
+    })?;
+    if header.is_empty() {
+        return Ok(Look::Empty);
+    }
     if header == b"SQLite format 3\0" {
-        return Ok(());
+        return Ok(Look::Sqlite);
     }
     Err(file_error(path, "it is not a SQLite database; it was left as it is"))
 }

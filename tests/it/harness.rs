@@ -148,6 +148,7 @@ impl TestRelay {
             max_wait: Duration::from_secs(25),
             max_waiters: 100,
             connections: Connections::default(),
+            require_api_key: false,
         };
         configure(&mut config);
         let clock = Arc::new(HandClock::at(NOW));

@@ -316,12 +316,13 @@ fn info_says_what_holds() {
     assert_eq!(
         info.body,
         format!(
-            r#"{{"ok":true,"name":"connectoid","version":"{version}","protocol":1,"time":1795158000000000,"relays":["https://connecto.id"],"limits":{{"requestBytes":32768,"messageBytes":16384,"receive":32,"checkBoxes":100,"checkBytes":65536,"wait":25,"boxMessages":32,"boxBytes":524288,"boxMessagesPerSender":32,"totalBytes":null,"messageTtl":3600,"answerTtl":60,"boxTtl":2592000}}}}"#
+            r#"{{"ok":true,"name":"connectoid","version":"{version}","protocol":1,"time":1795158000000000,"relays":["https://connecto.id"],"apiKey":false,"limits":{{"requestBytes":32768,"messageBytes":16384,"receive":32,"checkBoxes":100,"checkBytes":65536,"wait":25,"boxMessages":32,"boxBytes":524288,"boxMessagesPerSender":32,"totalBytes":null,"messageTtl":3600,"answerTtl":60,"boxTtl":2592000}}}}"#
         )
     );
 
     let other = TestRelay::with(|config| {
         config.urls = vec![];
+        config.require_api_key = true;
         config.keep.box_cap = None;
         config.keep.max_bytes = Some(10);
         config.max_wait = Duration::from_secs(5);
@@ -333,7 +334,7 @@ fn info_says_what_holds() {
     assert_eq!(
         get(&format!("{}/info", other.url)).body,
         format!(
-            r#"{{"ok":true,"name":"connectoid","version":"{version}","protocol":1,"time":1795158000000001,"relays":[],"limits":{{"requestBytes":32768,"messageBytes":16384,"receive":32,"checkBoxes":100,"checkBytes":65536,"wait":5,"boxMessages":null,"boxBytes":null,"boxMessagesPerSender":null,"totalBytes":10,"messageTtl":7,"answerTtl":9,"boxTtl":8}}}}"#
+            r#"{{"ok":true,"name":"connectoid","version":"{version}","protocol":1,"time":1795158000000001,"relays":[],"apiKey":true,"limits":{{"requestBytes":32768,"messageBytes":16384,"receive":32,"checkBoxes":100,"checkBytes":65536,"wait":5,"boxMessages":null,"boxBytes":null,"boxMessagesPerSender":null,"totalBytes":10,"messageTtl":7,"answerTtl":9,"boxTtl":8}}}}"#
         )
     );
 }

@@ -12,6 +12,8 @@
     reason = "a test says what it needs by failing, and waits in real time for real processes"
 )]
 
+mod admin;
+mod api_keys;
 mod cli;
 mod crash;
 mod curl;
@@ -26,6 +28,7 @@ mod notes;
 mod openapi;
 mod process;
 mod proxy;
+mod shell;
 mod slow;
 mod store;
 mod vectors;

@@ -14,6 +14,7 @@ use self::{
     odd::{good_requests, odd_requests, one_of, with_odd_bytes, with_odd_fields},
 };
 use crate::{
+    api_keys::add_key,
     harness::{KEY, Kind, Reply, TestDatabase, TestRelay, fresh_key, fresh_pub, get, request},
     proxy::Proxy,
 };
@@ -190,6 +191,16 @@ fn everything_it_names_occurs() {
     for action in ["receive", "delete"] {
         let wrong = json!({"action": action, "pub": to, "answer": "x", "at": 0});
         r.expect(&format!("{action}: Wrong answer"), &relay, &wrong);
+    }
+
+    // A relay that asks for API keys: without one, and with one that is used up.
+    let closed = TestRelay::on(&database.url, |config| config.require_api_key = true);
+    let api_key = add_key(&database.url, &["shop", "--requests-per-day", "0"]);
+    for mut request in [send("aGVsbG8"), check.clone(), receive(1), delete.clone()] {
+        let action = request["action"].as_str().unwrap().to_owned();
+        r.expect(&format!("{action}: Not allowed"), &closed, &request);
+        request["ext"] = json!(api_key);
+        r.expect(&format!("{action}: Too often"), &closed, &request);
     }
 
     for path in ["/info", "/health", "/ready"] {

@@ -173,7 +173,8 @@ fn settings_from_the_environment() {
     let running = Running::start(
         &operator,
         "PORT=0 DATABASE_URL= CONNECTOID_LISTEN= CONNECTOID_DATABASE= CONNECTOID_URL= CONNECTOID_SECRETS= \
-         CONNECTOID_NO_LIMITS= CONNECTOID_MESSAGE_TTL= CONNECTOID_LOG_LEVEL= CONNECTOID_KEYS= exec $PROGRAM serve",
+         CONNECTOID_NO_LIMITS= CONNECTOID_MESSAGE_TTL= CONNECTOID_LOG_LEVEL= CONNECTOID_LOG_FORMAT= \
+         CONNECTOID_REQUIRE_API_KEY= CONNECTOID_KEYS= exec $PROGRAM serve",
     );
     assert!(running.url.starts_with("http://127.0.0.1:"), "{}", running.url);
     assert!(running.hears("no --url").contains("listens on http://0.0.0.0:"));
@@ -284,11 +285,13 @@ fn every_command_explains_itself() {
                 "--database",
                 "--url",
                 "--no-limits",
+                "--require-api-key",
                 "--message-ttl",
                 "--answer-ttl",
                 "--box-ttl",
                 "--sweep-interval",
                 "--log-level",
+                "--log-format",
                 "CONNECTOID_SECRETS",
                 "CONNECTOID_DATABASE",
                 "[default: 1h]",
@@ -301,6 +304,7 @@ fn every_command_explains_itself() {
                 "--relay",
                 "--app",
                 "--ext",
+                "--api-key",
                 "--no-secret",
                 "--query",
                 "--expires",
@@ -321,6 +325,26 @@ fn every_command_explains_itself() {
         (&["seal"], &["<LINK>", "--file"]),
         (&["answer"], &["--for", "--example", "--at", "--limit", "--delete"]),
         (&["open"], &["--for", "--json"]),
+        (&["admin"], &["keys", "stats"]),
+        (&["admin", "keys"], &["add", "list", "revoke", "usage"]),
+        (
+            &["admin", "keys", "add"],
+            &[
+                "<NAME>",
+                "--requests-per-day",
+                "--bytes-per-day",
+                "--boxes",
+                "CONNECTOID_DATABASE",
+                "--api-key",
+            ],
+        ),
+        (&["admin", "keys", "list"], &["--json", "--database"]),
+        (&["admin", "keys", "revoke"], &["<NAME>", "--database"]),
+        (&["admin", "keys", "usage"], &["[NAME]", "--days", "[default: 7]", "--json", "--database"]),
+        (&["admin", "stats"], &["--message-ttl", "--json", "--database"]),
+        (&["prune"], &["--message-ttl", "--box-ttl", "[default: 30d]", "--database"]),
+        (&["completions"], &["<SHELL>", "fpath", "bash, elvish, fish, powershell, zsh"]),
+        (&["man"], &["<DIR>", "share/man/man1"]),
     ] {
         let (code, help, err) = seen(&operator.run(&[command, &["--help"]].concat(), ""));
         assert_eq!((code, err.as_str()), (0, ""), "{command:?}");

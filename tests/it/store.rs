@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, task::Poll, time::Duration};
 use connectoid::{
     clock::{Clock, HandClock, SystemClock},
     protocol::{At, PublicKey},
-    store::{self, Append, Appended, BoxCap, Held, Keep, OpenError, Store},
+    store::{self, Append, Appended, BoxCap, Held, Keep, OpenError, Store, Usage, Used},
 };
 use sqlx::{Connection as _, Executor as _};
 
@@ -63,8 +63,8 @@ fn without_caps() -> Keep {
 }
 
 /// A message from nobody in particular.
-fn letter(key: PublicKey, data: Vec<u8>) -> Append {
-    Append { key, data, sender: None }
+pub fn letter(key: PublicKey, data: Vec<u8>) -> Append {
+    Append { key, data, sender: None, under: None }
 }
 
 async fn has_newer(store: &dyn Store, key: PublicKey, at: At) -> bool {
@@ -108,6 +108,7 @@ promises! {
     deleting_up_to_a_cursor_and_a_whole_box
     what_was_stored_is_there_after_reopening
     every_instance_has_the_same_secret
+    what_instances_use_of_a_key_adds_up
     closing_finishes_what_was_accepted
     the_databases_own_clock_is_right
     a_newer_schema_is_left_alone
@@ -227,13 +228,13 @@ async fn a_sender_has_a_share_of_a_box(world: World) {
     let store = world.open_with(Keep { box_cap: Some(cap), ..keep() }).await;
     let key = fresh_pub();
     let send = async |sender: i64, text: &str| {
-        let append = Append { key, data: text.as_bytes().to_vec(), sender: Some(sender) };
+        let append = Append { key, data: text.as_bytes().to_vec(), sender: Some(sender), under: None };
         match store.append(append).await.unwrap() {
             Appended::Stored(_) => "stored",
             Appended::Duplicate => "duplicate",
             Appended::ShareUsed => "share used",
             Appended::Full => "full",
-            Appended::NoRoom => "no room",
+            other => panic!("{other:?}"),
         }
     };
     for sender in [1, 2, 3] {
@@ -252,7 +253,7 @@ async fn a_sender_has_a_share_of_a_box(world: World) {
     }
     assert_eq!(send(12, "12").await, "full");
     assert_eq!(send(1, "1 more").await, "full");
-    let another = Append { key: fresh_pub(), data: b"1 more".to_vec(), sender: Some(1) };
+    let another = Append { key: fresh_pub(), data: b"1 more".to_vec(), sender: Some(1), under: None };
     assert!(matches!(store.append(another).await, Ok(Appended::Stored(_))));
 
     // What expired counts no longer.
@@ -265,7 +266,7 @@ async fn a_share_as_large_as_the_box_is_none(world: World) {
     let store = world.open_with(Keep { box_cap: Some(cap), ..keep() }).await;
     let key = fresh_pub();
     for n in 0..32 {
-        let append = Append { key, data: vec![n], sender: Some(1) };
+        let append = Append { key, data: vec![n], sender: Some(1), under: None };
         assert!(matches!(store.append(append).await, Ok(Appended::Stored(_))), "{n}");
     }
     // The last quarter of the bytes is kept for others, too.
@@ -274,8 +275,9 @@ async fn a_share_as_large_as_the_box_is_none(world: World) {
     drop(store);
     let store = world.open_with(Keep { box_cap: Some(cap), ..keep() }).await;
     let key = fresh_pub();
-    let send =
-        |sender: i64, byte: u8| store.append(Append { key, data: vec![byte; 100], sender: Some(sender) });
+    let send = |sender: i64, byte: u8| {
+        store.append(Append { key, data: vec![byte; 100], sender: Some(sender), under: None })
+    };
     for n in 0..3 {
         assert!(matches!(send(1, n).await, Ok(Appended::Stored(_))));
     }
@@ -578,6 +580,34 @@ async fn every_instance_has_the_same_secret(world: World) {
     assert_eq!(store.secret(vec![3; 48]).await.unwrap(), [1; 48]);
 }
 
+async fn what_instances_use_of_a_key_adds_up(world: World) {
+    // A SQLite file has one owner.
+    let first = world.open().await;
+    let second = if world.kind == Kind::Postgres { world.open().await } else { first.clone() };
+    let used = |requests, bytes| Used { requests, bytes };
+    let adding = [first.clone(), second].map(|store| {
+        tokio::spawn(async move {
+            for _ in 0..50 {
+                let usage = [1, 2].map(|key| Usage { key, day: 20_777, used: used(2, 3) });
+                store.add_usage(usage.into()).await.unwrap();
+            }
+        })
+    });
+    for adding in adding {
+        adding.await.unwrap();
+    }
+    let more = vec![
+        Usage { key: 1, day: 20_777, used: used(1, -1) },
+        Usage { key: 2, day: 20_778, used: used(1, 0) },
+    ];
+    let totals = vec![
+        Usage { key: 1, day: 20_777, used: used(201, 299) },
+        Usage { key: 2, day: 20_778, used: used(1, 0) },
+    ];
+    assert_eq!(first.add_usage(more).await, Ok(totals));
+    assert_eq!(first.api_key([7; 32], 20_777).await, Ok(None));
+}
+
 async fn closing_finishes_what_was_accepted(world: World) {
     let store = world.open_with(without_caps()).await;
     let key = fresh_pub();
@@ -613,23 +643,25 @@ async fn a_newer_schema_is_left_alone(world: World) {
     let later = "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
                  values (9999, 'later', true, $1, 0)";
     let count = "select count(*) from _sqlx_migrations";
-    let rows: i64 = match world.kind {
+    let (before, after): (i64, i64) = match world.kind {
         Kind::Sqlite => {
             let mut database = sqlx::SqliteConnection::connect(url).await.unwrap();
             sqlx::query(later).bind(vec![0u8]).execute(&mut database).await.unwrap();
+            let before = sqlx::query_scalar(count).fetch_one(&mut database).await.unwrap();
             database.close().await.unwrap();
             assert_eq!(refusal(url).await, OpenError::NewerSchema(9999));
             let mut database = sqlx::SqliteConnection::connect(url).await.unwrap();
-            sqlx::query_scalar(count).fetch_one(&mut database).await.unwrap()
+            (before, sqlx::query_scalar(count).fetch_one(&mut database).await.unwrap())
         }
         Kind::Postgres => {
             let mut database = sqlx::PgConnection::connect(url).await.unwrap();
             sqlx::query(later).bind(vec![0u8]).execute(&mut database).await.unwrap();
+            let before = sqlx::query_scalar(count).fetch_one(&mut database).await.unwrap();
             assert_eq!(refusal(url).await, OpenError::NewerSchema(9999));
-            sqlx::query_scalar(count).fetch_one(&mut database).await.unwrap()
+            (before, sqlx::query_scalar(count).fetch_one(&mut database).await.unwrap())
         }
     };
-    assert_eq!(rows, 3);
+    assert_eq!(after, before);
 }
 
 async fn refusal(url: &str) -> OpenError {
