@@ -13,12 +13,14 @@ use tokio::{task::JoinHandle, time::MissedTickBehavior};
 
 use crate::{
     clock::Clock,
-    http::{self, About, Shared},
+    http::{self, About, Clients, Shared},
     protocol::RelayUrl,
-    relay::{Relay, SWEEP_BATCH, Sweeper},
+    relay::{Limiter, Rates, Relay, SWEEP_BATCH, Sweeper},
     seal::question::Secrets,
     store::{self, Keep, OpenError, Store, StoreError},
 };
+
+pub use crate::http::{ClientAddress, ToldBy};
 
 /// How long requests in flight have to end after the server was told to stop.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,6 +49,10 @@ pub struct Config {
     pub answer_ttl: Duration,
     /// The time between two sweeps.
     pub sweep_interval: Duration,
+    /// How to learn which address a request comes from.
+    pub client_address: ClientAddress,
+    /// How often one source may ask for what.
+    pub rates: Rates,
 }
 
 /// Time and chance, for a server.
@@ -104,15 +110,23 @@ impl Server {
         };
         let relay = Relay::new(
             store.clone(),
-            clock,
+            clock.clone(),
             StdRng::from_rng(&mut rng),
             config.urls.clone(),
             secrets,
             config.answer_ttl,
         );
+        let limiter = Arc::new(Limiter::new(config.rates, clock.clone()));
         let shared = web::Data::new(Shared {
             relay: Arc::new(relay),
-            about: About { urls: config.urls, keep: config.keep, answer_ttl: config.answer_ttl },
+            limiter: limiter.clone(),
+            clients: Clients::new(config.client_address),
+            about: About {
+                urls: config.urls,
+                keep: config.keep,
+                answer_ttl: config.answer_ttl,
+                rates: config.rates,
+            },
             runtime: tokio::runtime::Handle::current(),
         });
         let http = HttpServer::new(move || {
@@ -125,7 +139,7 @@ impl Server {
         .map_err(|error| listen_error(&config.listen, &error))?
         .run();
         let sweeper = Sweeper::new(config.keep.message_ttl);
-        let sweeping = tokio::spawn(sweep(store.clone(), sweeper, config.sweep_interval));
+        let sweeping = tokio::spawn(sweep(store.clone(), sweeper, limiter, clock, config.sweep_interval));
         Ok(Self { address, http, store, sweeping })
     }
 
@@ -186,13 +200,19 @@ async fn stored_secret(store: &dyn Store, rng: &mut StdRng) -> Result<Secrets, S
 }
 
 /// Sweeps at every tick, in batches, until it is aborted.
-async fn sweep(store: Arc<dyn Store>, mut sweeper: Sweeper, interval: Duration) {
-    let started = tokio::time::Instant::now();
+async fn sweep(
+    store: Arc<dyn Store>,
+    mut sweeper: Sweeper,
+    limiter: Arc<Limiter>,
+    clock: Arc<dyn Clock>,
+    interval: Duration,
+) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = sweep_once(&*store, &mut sweeper, started.elapsed()).await {
+        limiter.forget_idle();
+        if let Err(error) = sweep_once(&*store, &mut sweeper, clock.elapsed()).await {
             tracing::error!(%error, "a sweep failed; the next one tries again");
         }
     }

@@ -20,12 +20,21 @@ pub(super) async fn post(request: HttpRequest, payload: Payload, shared: Data<Sh
 }
 
 async fn answer(request: &HttpRequest, payload: Payload, shared: &Data<Shared>) -> Result<Reply, Refusal> {
-    let body = read_body(request, payload).await?;
+    let source = shared.clients.source(request);
+    let relay = shared.relay.clone();
+    let parsed = match read_body(request, payload).await.and_then(|body| relay.parse(&body)) {
+        Ok(parsed) => parsed,
+        Err(refusal) => {
+            log("none", refusal.error());
+            // Else nonsense would be the one thing that costs nothing.
+            shared.limiter.check(source, 1)?;
+            return Err(refusal);
+        }
+    };
+    let action = parsed.action();
+    shared.limiter.admit(source, &parsed).inspect_err(|refusal| log(action, refusal.error()))?;
     // With URLs of its own the relay never reads the Host header.
     let called = if shared.about.urls.is_empty() { called_as(request) } else { None };
-    let relay = shared.relay.clone();
-    let parsed = relay.parse(&body).inspect_err(|refusal| log("none", refusal.error()))?;
-    let action = parsed.action();
     let work = shared.runtime.spawn(async move { relay.answer(parsed, called).await });
     let answer = work.await.unwrap_or(Err(Refusal::Busy { retry_after: 1 }));
     log(action, answer.as_ref().map_or_else(Refusal::error, |_| "ok"));

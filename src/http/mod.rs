@@ -1,5 +1,6 @@
 //! The HTTP surface: one endpoint for the protocol, and a few pages about the relay. actix is spoken here, and in `server`, which runs it.
 
+mod client_address;
 mod endpoint;
 mod pages;
 
@@ -15,15 +16,19 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 
+pub(crate) use self::client_address::Clients;
+pub use self::client_address::{ClientAddress, ToldBy};
 use crate::{
     protocol::{Refusal, RelayUrl},
-    relay::Relay,
+    relay::{Limiter, Rates, Relay},
     store::Keep,
 };
 
 /// What the handlers share.
 pub(crate) struct Shared {
     pub(crate) relay: Arc<Relay>,
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) clients: Clients,
     pub(crate) about: About,
     /// Where requests are answered. Handlers are dropped when a client goes away, and database connections belong to
     /// the runtime that opened them: neither must touch the work itself.
@@ -36,6 +41,7 @@ pub(crate) struct About {
     pub(crate) urls: Vec<RelayUrl>,
     pub(crate) keep: Keep,
     pub(crate) answer_ttl: Duration,
+    pub(crate) rates: Rates,
 }
 
 /// Every path of the relay.

@@ -1,6 +1,8 @@
 //! The rules of send, check, receive and delete: what a relay does, whatever stores it and whatever carries it.
 
 mod asker;
+mod limiter;
+mod source;
 mod sweeper;
 
 use std::{sync::Arc, time::Duration};
@@ -8,7 +10,11 @@ use std::{sync::Arc, time::Duration};
 use rand::rngs::StdRng;
 
 use self::asker::Asker;
-pub use self::sweeper::{SWEEP_BATCH, Sweeper};
+pub use self::{
+    limiter::{Limiter, Rate, Rates},
+    source::{Network, Source},
+    sweeper::{SWEEP_BATCH, Sweeper},
+};
 use crate::{
     clock::Clock,
     protocol::{
