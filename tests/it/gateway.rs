@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{ErrorKind, Read as _, Write as _},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     process::{Child, Command},
     thread,
     time::{Duration, Instant},
@@ -19,7 +19,7 @@ use crate::harness::Reply;
 pub struct Gateway {
     pub url: String,
     child: Child,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Gateway {
@@ -30,18 +30,20 @@ impl Gateway {
 
     /// With a line more in its `reverse_proxy`.
     pub fn with(relays: &[&str], line: &str) -> Self {
-        // Caddy cannot take any port that is free: somebody may be faster.
+        // Caddy cannot be told to take any port that is free, and the one it is told may be taken.
         (0..10).find_map(|_| Self::start(relays, line)).expect("Caddy found no free port")
     }
 
     fn start(relays: &[&str], line: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // Below the ports that the other tests' listeners and outgoing connections get.
+        let port = rand::random_range(20_000..32_000);
+        let mark = format!("/gateway-{}-{port}", std::process::id());
         let relays = relays.iter().map(|url| url.strip_prefix("http://").unwrap());
         let relays = relays.collect::<Vec<_>>().join(" ");
         let config = format!(
-            "{{\n admin off\n auto_https off\n}}\n:{port} {{\n bind 127.0.0.1\n reverse_proxy {relays} {{\n {line}\n }}\n}}\n"
+            "{{\n admin off\n auto_https off\n}}\n:{port} {{\n bind 127.0.0.1\n respond {mark} 204\n reverse_proxy {relays} {{\n {line}\n }}\n}}\n"
         );
         fs::write(home.join("Caddyfile"), config).unwrap();
         let mut command = Command::new("caddy");
@@ -54,20 +56,22 @@ impl Gateway {
             ),
             _ => panic!("caddy: {error}"),
         });
-        let mut gateway = Self { url: format!("http://127.0.0.1:{port}"), child, _folder: folder };
-        gateway.is_ready().then_some(gateway)
+        let mut gateway = Self { url: format!("http://127.0.0.1:{port}"), child, folder };
+        gateway.is_ready(&mark).then_some(gateway)
     }
 
-    /// Waits until it answers. Not ready: somebody else has the port.
-    fn is_ready(&mut self) -> bool {
+    /// Waits until it answers, by a path that nobody else knows. Not ready: somebody else has the port.
+    fn is_ready(&mut self, mark: &str) -> bool {
         let started = Instant::now();
         loop {
-            let log = || fs::read_to_string(self._folder.path().join("log")).unwrap();
+            let log = || fs::read_to_string(self.folder.path().join("log")).unwrap();
             if self.child.try_wait().unwrap().is_some() {
                 assert!(log().contains("address already in use"), "Caddy did not start: {}", log());
                 return false;
             }
-            if try_ask("127.0.0.1", "GET", &format!("{}/health", self.url), &[], "").is_ok() {
+            let patience = Duration::from_millis(500);
+            let reply = try_ask("127.0.0.1", "GET", &format!("{}{mark}", self.url), &[], "", patience);
+            if reply.is_ok_and(|reply| reply.status == 204) {
                 return true;
             }
             assert!(started.elapsed() < Duration::from_secs(30), "Caddy does not answer: {}", log());
@@ -85,7 +89,9 @@ impl Drop for Gateway {
 
 /// A request from this address of the machine, one of 127.0.0.0/8, on a connection of its own.
 pub fn ask(from: &str, method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Reply {
-    try_ask(from, method, url, headers, body).unwrap_or_else(|error| panic!("{method} {url}: {error}"))
+    let patience = Duration::from_secs(30);
+    try_ask(from, method, url, headers, body, patience)
+        .unwrap_or_else(|error| panic!("{method} {url}: {error}"))
 }
 
 fn try_ask(
@@ -94,6 +100,7 @@ fn try_ask(
     url: &str,
     headers: &[(&str, &str)],
     body: &str,
+    patience: Duration,
 ) -> std::io::Result<Reply> {
     let rest = url.strip_prefix("http://").unwrap();
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -107,7 +114,7 @@ fn try_ask(
     };
     let mut connection = runtime.block_on(connecting)?;
     connection.set_nonblocking(false)?;
-    connection.set_read_timeout(Some(Duration::from_secs(30)))?;
+    connection.set_read_timeout(Some(patience))?;
     let mut request = format!(
         "{method} /{path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\ncontent-length: {}\r\n",
         body.len()
