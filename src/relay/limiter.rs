@@ -422,9 +422,9 @@ mod tests {
         let receive = || limiter.receive(source("192.0.2.1"));
         let too_many = "too many receives and deletes from your address";
         assert_eq!(passed(20, receive), (10, refusal(too_many, 2)));
-        clock.advance(SECOND);
-        assert_eq!(passed(20, receive), (0, refusal(too_many, 1)));
         clock.advance(SECOND / 2);
+        assert_eq!(passed(20, receive), (0, refusal(too_many, 2)), "1.5 s are rounded up");
+        clock.advance(SECOND);
         assert_eq!(passed(20, receive), (0, refusal(too_many, 1)), "half a second is rounded up");
         clock.advance(SECOND / 2);
         assert_eq!(passed(20, receive), (1, refusal(too_many, 2)));
