@@ -1,17 +1,23 @@
 //! Time as an argument: the system's in production, a hand-set one in tests.
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{
+        LazyLock,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// Tells the time.
 pub trait Clock: Send + Sync {
     /// Unix time in microseconds.
     fn now(&self) -> i64;
+
+    /// The time since some fixed moment. Never goes back, whatever is done to the time of day.
+    fn elapsed(&self) -> Duration;
 }
 
-/// The operating system's wall clock.
+/// The operating system's clocks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -23,32 +29,46 @@ impl Clock for SystemClock {
             Err(before) => -micros(before.duration()),
         }
     }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
+    fn elapsed(&self) -> Duration {
+        static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+        STARTED.elapsed()
+    }
 }
 
 /// A clock that stands still until it is moved, so that a month passes in one line.
 #[derive(Debug)]
-pub struct HandClock(AtomicI64);
+pub struct HandClock {
+    now: AtomicI64,
+    elapsed: AtomicU64,
+}
 
 impl HandClock {
     /// A clock that shows `now`, Unix time in microseconds.
     pub fn at(now: i64) -> Self {
-        Self(AtomicI64::new(now))
+        Self { now: AtomicI64::new(now), elapsed: AtomicU64::new(0) }
     }
 
-    /// Shows another time from now on, earlier or later.
+    /// Shows another time of day from now on, earlier or later. No time passes.
     pub fn set(&self, now: i64) {
-        self.0.store(now, Ordering::SeqCst);
+        self.now.store(now, Ordering::SeqCst);
     }
 
-    /// Moves on.
+    /// Lets time pass.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(micros(by), Ordering::SeqCst);
+        self.now.fetch_add(micros(by), Ordering::SeqCst);
+        self.elapsed.fetch_add(micros(by).unsigned_abs(), Ordering::SeqCst);
     }
 }
 
 impl Clock for HandClock {
     fn now(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
+        self.now.load(Ordering::SeqCst)
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_micros(self.elapsed.load(Ordering::SeqCst))
     }
 }
 

@@ -14,13 +14,13 @@ use actix_web::web;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tokio::{net::TcpSocket, sync::oneshot, task::JoinHandle, time::MissedTickBehavior};
 
-pub use crate::http::Connections;
+pub use crate::http::{ClientAddress, Connections, ToldBy};
 use crate::{
     clock::Clock,
-    http::{self, About, Shared},
+    http::{self, About, Clients, Shared},
     metrics::Metrics,
     protocol::RelayUrl,
-    relay::{Relay, Rules, Sweeper, sweep_all},
+    relay::{Limiter, Rates, Relay, Rules, Sweeper, sweep_all},
     seal::question::Secrets,
     store::{self, Keep, OpenError, Store, StoreError},
 };
@@ -60,6 +60,10 @@ pub struct Config {
     pub connections: Connections,
     /// Whether requests need an API key of the database in `ext`.
     pub require_api_key: bool,
+    /// How to learn which address a request comes from.
+    pub client_address: ClientAddress,
+    /// How often one source may ask for what.
+    pub rates: Rates,
 }
 
 /// Time and chance, for a server.
@@ -131,16 +135,20 @@ impl Server {
             require_api_key: config.require_api_key,
         };
         let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
-        let relay = Relay::new(store.clone(), clock, StdRng::from_rng(&mut rng), rules, metrics.clone());
-        let relay = Arc::new(relay);
+        let rng = StdRng::from_rng(&mut rng);
+        let relay = Arc::new(Relay::new(store.clone(), clock.clone(), rng, rules, metrics.clone()));
+        let limiter = Arc::new(Limiter::new(config.rates, clock.clone()));
         let shared = web::Data::new(Shared {
             relay: relay.clone(),
+            limiter: limiter.clone(),
+            clients: Clients::new(config.client_address),
             about: About {
                 urls: config.urls,
                 keep: config.keep,
                 answer_ttl: config.answer_ttl,
                 max_wait: config.max_wait,
                 api_key: config.require_api_key,
+                rates: config.rates,
             },
             runtime: tokio::runtime::Handle::current(),
             metrics: metrics.clone(),
@@ -149,8 +157,14 @@ impl Server {
         let stopping = Arc::<AtomicBool>::default();
         let http = http::listen(listener, shared, &config.connections, stopping.clone())
             .map_err(|error| listen_error(&config.listen, &error))?;
-        let sweeper = Sweeper::new(config.keep.message_ttl);
-        let sweeping = tokio::spawn(sweep(store.clone(), sweeper, config.sweep_interval, metrics));
+        let sweeping = Sweeping {
+            store: store.clone(),
+            sweeper: Sweeper::new(config.keep.message_ttl),
+            limiter,
+            clock,
+            metrics,
+        };
+        let sweeping = tokio::spawn(sweeping.run(config.sweep_interval));
         let (stop_accounting, stopped) = oneshot::channel();
         let accounting = (stop_accounting, tokio::spawn(account(relay.clone(), stopped)));
         Ok(Self { address, http, relay, stopping, store, sweeping, accounting })
@@ -249,40 +263,46 @@ async fn account(relay: Arc<Relay>, mut stop: oneshot::Receiver<()>) {
     }
 }
 
-/// Sweeps at every tick, in batches, until it is aborted.
-async fn sweep(store: Arc<dyn Store>, mut sweeper: Sweeper, interval: Duration, metrics: Arc<Metrics>) {
-    let started = tokio::time::Instant::now();
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        match sweep_once(&*store, &mut sweeper, started.elapsed(), &metrics).await {
-            Ok(true) => metrics.sweep("ok"),
-            Ok(false) => metrics.sweep("held"),
-            Err(error) => {
-                metrics.sweep("failed");
-                metrics.store_error(error.kind());
-                tracing::error!(%error, "a sweep failed; the next one tries again");
+/// What the sweep's loop works with.
+struct Sweeping {
+    store: Arc<dyn Store>,
+    sweeper: Sweeper,
+    limiter: Arc<Limiter>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+}
+
+impl Sweeping {
+    /// Sweeps at every tick, in batches, until it is aborted.
+    async fn run(mut self, interval: Duration) {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.limiter.forget_idle();
+            match self.once().await {
+                Ok(true) => self.metrics.sweep("ok"),
+                Ok(false) => self.metrics.sweep("held"),
+                Err(error) => {
+                    self.metrics.sweep("failed");
+                    self.metrics.store_error(error.kind());
+                    tracing::error!(%error, "a sweep failed; the next one tries again");
+                }
             }
         }
     }
-}
 
-/// Whether it swept: not, if the clock jumped.
-async fn sweep_once(
-    store: &dyn Store,
-    sweeper: &mut Sweeper,
-    elapsed: Duration,
-    metrics: &Metrics,
-) -> Result<bool, StoreError> {
-    if !sweeper.may_sweep(store.now().await?, elapsed) {
-        return Ok(false);
+    /// Whether it swept: not, if the clock jumped.
+    async fn once(&mut self) -> Result<bool, StoreError> {
+        if !self.sweeper.may_sweep(self.store.now().await?, self.clock.elapsed()) {
+            return Ok(false);
+        }
+        let swept = sweep_all(&*self.store).await?;
+        self.metrics.swept_messages.inc_by(swept.messages.into());
+        self.metrics.swept_boxes.inc_by(swept.boxes.into());
+        if swept.messages > 0 || swept.boxes > 0 {
+            tracing::debug!(messages = swept.messages, boxes = swept.boxes, "swept");
+        }
+        Ok(true)
     }
-    let swept = sweep_all(store).await?;
-    metrics.swept_messages.inc_by(swept.messages.into());
-    metrics.swept_boxes.inc_by(swept.boxes.into());
-    if swept.messages > 0 || swept.boxes > 0 {
-        tracing::debug!(messages = swept.messages, boxes = swept.boxes, "swept");
-    }
-    Ok(true)
 }

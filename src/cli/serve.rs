@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum, builder::FalseyValueParser};
+use ipnet::IpNet;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -15,8 +16,9 @@ use super::{Failure, database::Database, entropy, print_line, say, size::size, v
 use crate::{
     clock::SystemClock,
     protocol::{RelayUrl, base64url, limits},
+    relay::{Rate, Rates},
     seal::question::Secrets,
-    server::{Config, Connections, Environment, Server, StartError},
+    server::{ClientAddress, Config, Connections, Environment, Server, StartError, ToldBy},
     store::{BoxCap, Keep},
 };
 
@@ -67,7 +69,35 @@ pub(super) struct Serve {
     #[arg(long, env = "CONNECTOID_MAX_WAITERS", value_name = "COUNT", default_value_t = 12_288)]
     max_waiters: usize,
 
-    /// No cap on what boxes hold, for tests and private networks; sizes stay
+    /// The reverse proxies before this relay, as addresses or networks, separated by commas: clients count by the right-most
+    /// hop of X-Forwarded-For that is none of these. Without it every client of a proxy counts as the same
+    #[arg(long, env = "CONNECTOID_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',', value_parser = network)]
+    trusted_proxies: Vec<IpNet>,
+
+    /// Where a platform says the client's address instead: xff:N (the Nth hop of X-Forwarded-For from the right) or
+    /// header:NAME. Believed from --trusted-proxies, or from everyone if there are none: then the relay must be
+    /// reachable through the platform only
+    #[arg(long, env = "CONNECTOID_CLIENT_ADDRESS", value_name = "WHERE")]
+    client_address: Option<ToldBy>,
+
+    /// How often one source may send, PER_MINUTE[:BURST] or off. A source is an IPv4 address or an IPv6 /64; all of a
+    /// network (/24, /48) may 8 times as often
+    #[arg(long, env = "CONNECTOID_LIMIT_SEND", value_name = "RATE", default_value = "30:10", value_parser = rate_or_off)]
+    limit_send: RateOrOff,
+
+    /// How often one source may send to the same box
+    #[arg(long, env = "CONNECTOID_LIMIT_SEND_TO_BOX", value_name = "RATE", default_value = "10:5", value_parser = rate_or_off)]
+    limit_send_to_box: RateOrOff,
+
+    /// How often one source may check; requests that cannot be understood count as checks
+    #[arg(long, env = "CONNECTOID_LIMIT_CHECK", value_name = "RATE", default_value = "600:100", value_parser = rate_or_off)]
+    limit_check: RateOrOff,
+
+    /// How often one source may receive and delete, both together
+    #[arg(long, env = "CONNECTOID_LIMIT_RECEIVE", value_name = "RATE", default_value = "300:50", value_parser = rate_or_off)]
+    limit_receive: RateOrOff,
+
+    /// No rates, and no cap on what boxes hold, for tests and private networks; sizes stay
     #[arg(long, env = "CONNECTOID_NO_LIMITS", value_parser = FalseyValueParser::new())]
     no_limits: bool,
 
@@ -124,6 +154,21 @@ pub(super) struct Serve {
 enum LogFormat {
     Text,
     Json,
+}
+
+/// Under a name of its own, since clap takes an `Option` for an option that may be absent.
+type RateOrOff = Option<Rate>;
+
+fn rate_or_off(text: &str) -> Result<RateOrOff, String> {
+    if text == "off" { Ok(None) } else { text.parse().map(Some) }
+}
+
+/// A network, or an address alone.
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = text.trim().parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
+    address
+        .or_else(|_| text.trim().parse())
+        .map_err(|_| "expected an address or a network, as 127.0.0.1, 10.0.0.0/8 or fd00::/8".to_owned())
 }
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -213,6 +258,12 @@ impl Serve {
                 "--require-api-key needs a database that API keys can be kept in: a file, or PostgreSQL";
             return Err(Failure::with(2, reason));
         }
+        let rates = Rates {
+            send: self.limit_send,
+            send_to_box: self.limit_send_to_box,
+            check: self.limit_check,
+            receive: self.limit_receive,
+        };
         let box_cap = BoxCap {
             messages: self.box_messages,
             bytes: self.box_bytes,
@@ -243,9 +294,14 @@ impl Serve {
                 idle_timeout: self.idle_timeout,
                 max: self.max_connections.min(allowed),
                 max_per_source: self.max_connections_per_source,
-                exempt: vec![],
+                exempt: self.trusted_proxies.clone(),
             },
             require_api_key: self.require_api_key,
+            client_address: ClientAddress {
+                trusted_proxies: self.trusted_proxies,
+                told_by: self.client_address,
+            },
+            rates: if self.no_limits { Rates::OFF } else { rates },
         })
     }
 }
@@ -396,6 +452,45 @@ mod tests {
     fn passwords_are_not_shown() {
         assert_eq!(shown("postgres://me:secret@db.example/name?x=y"), "postgres://db.example/name");
         assert_eq!(shown("sqlite://connectoid.db"), "sqlite://connectoid.db");
+    }
+
+    #[test]
+    fn the_rates_are_the_librarys() {
+        #[derive(clap::Parser)]
+        struct Alone {
+            #[command(flatten)]
+            serve: Serve,
+        }
+        // Its own environment is not the tester's: only what the command line leaves out is looked at.
+        let alone = <Alone as clap::Parser>::try_parse_from(["alone"]).unwrap();
+        assert_eq!(alone.serve.config().unwrap().rates, Rates::DEFAULT);
+    }
+
+    #[test]
+    fn rates_may_be_off() {
+        assert_eq!(rate_or_off("off"), Ok(None));
+        assert_eq!(rate_or_off("30:10"), Ok(Rate::new(30, 10)));
+        assert!(rate_or_off("Off").is_err());
+    }
+
+    #[test]
+    fn networks_and_addresses() {
+        for (text, network_of) in [
+            ("127.0.0.1", "127.0.0.1/32"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            (" fd00::/8 ", "fd00::/8"),
+            ("::1", "::1/128"),
+            ("::ffff:10.0.0.1", "10.0.0.1/32"),
+        ] {
+            assert_eq!(network(text).unwrap().to_string(), network_of);
+        }
+        for wrong in ["", "caddy", "10.0.0.0/33", "10.0.0", "10.0.0.1:80"] {
+            assert_eq!(
+                network(wrong),
+                Err("expected an address or a network, as 127.0.0.1, 10.0.0.0/8 or fd00::/8".into()),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `POST /`: the protocol. Any content type, since `curl -d` sends a form's and browsers spare themselves the
 //! preflight with text/plain.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -40,22 +40,29 @@ async fn answer(
     body: Result<Vec<u8>, Refusal>,
     shared: &Data<Shared>,
 ) -> Result<Reply, Refusal> {
-    let refused = |refusal: &Refusal| shared.metrics.request("none", refusal.error(), Duration::ZERO);
-    let body = body.inspect_err(refused)?;
-    // With URLs of its own the relay never reads the Host header.
-    let called = if shared.about.urls.is_empty() { called_as(request) } else { None };
-    let relay = shared.relay.clone();
     let started = Instant::now();
     let log = |action: &'static str, result: &'static str| {
         shared.metrics.request(action, result, started.elapsed());
         // Never a box, a body, an answer, an ext or an address.
         tracing::debug!(action, result);
     };
-    let parsed = relay.parse(&body).inspect_err(|refusal| log("none", refusal.error()))?;
+    let source = shared.clients.source(request);
+    let relay = shared.relay.clone();
+    let parsed = match body.and_then(|body| relay.parse(&body)) {
+        Ok(parsed) => parsed,
+        Err(refusal) => {
+            // Else nonsense would be the one thing that costs nothing.
+            let refusal = shared.limiter.check(source, 1).err().unwrap_or(refusal);
+            log("none", refusal.error());
+            return Err(refusal);
+        }
+    };
     let action = if parsed.waits() { "wait" } else { parsed.action() };
+    shared.limiter.admit(source, &parsed).inspect_err(|refusal| log(action, refusal.error()))?;
+    // With URLs of its own the relay never reads the Host header.
+    let called = if shared.about.urls.is_empty() { called_as(request) } else { None };
     let (here, gone) = oneshot::channel();
-    let source = request.peer_addr().map(|address| address.ip().to_string().into_bytes());
-    let caller = Caller { called, source, gone };
+    let caller = Caller { called, source: Some(source), gone };
     let mut work = shared.runtime.spawn(async move { relay.answer(parsed, caller).await });
     let left = async {
         match request.conn_data::<Arc<Peer>>() {

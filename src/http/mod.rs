@@ -1,5 +1,6 @@
 //! The HTTP surface: one endpoint for the protocol, and a few pages about the relay. actix is spoken here, and in `server`, which runs it.
 
+mod client_address;
 mod connection;
 mod endpoint;
 mod listen;
@@ -22,20 +23,24 @@ use actix_web::{
     web::{self, ServiceConfig},
 };
 
-use connection::Peer;
-pub use listen::Connections;
-pub(crate) use listen::listen;
-
+use self::connection::Peer;
+pub(crate) use self::{client_address::Clients, listen::listen};
+pub use self::{
+    client_address::{ClientAddress, ToldBy},
+    listen::Connections,
+};
 use crate::{
     metrics::Metrics,
     protocol::{Refusal, RelayUrl},
-    relay::Relay,
+    relay::{Limiter, Rates, Relay},
     store::Keep,
 };
 
 /// What the handlers share.
 pub(crate) struct Shared {
     pub(crate) relay: Arc<Relay>,
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) clients: Clients,
     pub(crate) about: About,
     /// Where requests are answered. Handlers are dropped when a client goes away, and database connections belong to
     /// the runtime that opened them: neither must touch the work itself.
@@ -54,6 +59,7 @@ pub(crate) struct About {
     pub(crate) max_wait: Duration,
     /// Whether requests need an API key in `ext`.
     pub(crate) api_key: bool,
+    pub(crate) rates: Rates,
 }
 
 /// Every path of the relay.

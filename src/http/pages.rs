@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::{About, Shared, endpoint::called_as, refuse};
 use crate::{
     protocol::{RelayUrl, limits},
+    relay::Rate,
     store::Keep,
 };
 
@@ -69,6 +70,8 @@ struct Info<'a> {
     protocol: u32,
     /// Unix microseconds, as in `at`.
     time: i64,
+    /// The source that the asker counts as.
+    client: String,
     relays: &'a [RelayUrl],
     /// Whether requests need an API key in `ext`.
     api_key: bool,
@@ -92,17 +95,22 @@ struct Limits {
     message_ttl: u64,
     answer_ttl: u64,
     box_ttl: u64,
+    send_rate: Option<Rate>,
+    send_to_box_rate: Option<Rate>,
+    check_rate: Option<Rate>,
+    receive_rate: Option<Rate>,
 }
 
 /// `GET /info`
-pub(super) async fn info(shared: Data<Shared>) -> HttpResponse {
-    let About { urls, keep, answer_ttl, max_wait, api_key } = &shared.about;
+pub(super) async fn info(request: HttpRequest, shared: Data<Shared>) -> HttpResponse {
+    let About { urls, keep, answer_ttl, max_wait, api_key, rates } = &shared.about;
     HttpResponse::Ok().json(Info {
         ok: true,
         name: "connectoid",
         version: env!("CARGO_PKG_VERSION"),
         protocol: 1,
         time: shared.relay.now(),
+        client: shared.clients.source(&request).text(),
         relays: urls,
         api_key: *api_key,
         limits: Limits {
@@ -119,6 +127,10 @@ pub(super) async fn info(shared: Data<Shared>) -> HttpResponse {
             message_ttl: keep.message_ttl.as_secs(),
             answer_ttl: answer_ttl.as_secs(),
             box_ttl: keep.box_ttl.as_secs(),
+            send_rate: rates.send,
+            send_to_box_rate: rates.send_to_box,
+            check_rate: rates.check,
+            receive_rate: rates.receive,
         },
     })
 }

@@ -2,6 +2,8 @@
 
 mod api_keys;
 mod asker;
+mod limiter;
+mod source;
 mod sweeper;
 mod waiting;
 
@@ -10,11 +12,15 @@ use std::{sync::Arc, time::Duration};
 use rand::rngs::StdRng;
 use tokio::sync::oneshot;
 
-pub use self::sweeper::{Sweeper, sweep_all};
 use self::{
     api_keys::{Admitted, ApiKeys},
     asker::Asker,
     waiting::WaitingRoom,
+};
+pub use self::{
+    limiter::{Limiter, Rate, Rates},
+    source::{Network, Source},
+    sweeper::{Sweeper, sweep_all},
 };
 use crate::{
     clock::Clock,
@@ -72,8 +78,8 @@ pub struct Rules {
 pub struct Caller {
     /// The URL by the Host header, for a relay that was given none.
     pub called: Option<RelayUrl>,
-    /// Where the request comes from, in bytes; `None` is held to no share of a box.
-    pub source: Option<Vec<u8>>,
+    /// Where the request comes from; `None` is held to no share of a box.
+    pub source: Option<Source>,
     /// Ends when nobody waits for the reply any more.
     pub gone: oneshot::Receiver<()>,
 }
@@ -116,7 +122,7 @@ impl Relay {
             None => None,
         };
         match request {
-            Request::Send { key, ext: _, data } => self.send(key, data, source.as_deref(), admitted).await,
+            Request::Send { key, ext: _, data } => self.send(key, data, source, admitted).await,
             Request::Check { key, ext: _, at, ask, relay, wait } => {
                 let wait = Duration::from_secs(if ask { 0 } else { wait });
                 let found = self.waiting.look(&*self.store, &[(key, at)], wait, gone).await?.contains(&true);
@@ -147,10 +153,10 @@ impl Relay {
         &self,
         key: PublicKey,
         data: Vec<u8>,
-        source: Option<&[u8]>,
+        source: Option<Source>,
         admitted: Option<Admitted>,
     ) -> Result<Reply, Refusal> {
-        let sender = source.map(|source| self.rules.secrets.pseudonym(&key, source));
+        let sender = source.map(|source| self.rules.secrets.pseudonym(&key, source.octets()));
         let under = admitted.map(|admitted| admitted.under);
         let appended = self.store.append(Append { key, data, sender, under }).await;
         if let (Some(keys), Some(admitted)) = (&self.api_keys, admitted) {

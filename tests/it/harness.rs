@@ -17,8 +17,9 @@ use std::{
 use connectoid::{
     clock::HandClock,
     protocol::{PublicKey, RelayUrl},
+    relay::Rates,
     seal::{BoxKey, question::Secrets},
-    server::{Config, Connections, Environment, Server},
+    server::{ClientAddress, Config, Connections, Environment, Server},
     store::{BoxCap, Keep},
 };
 use rand::{SeedableRng as _, rngs::StdRng};
@@ -135,7 +136,7 @@ impl TestRelay {
     }
 
     /// A relay on this database. What the test does not change is as by default, but for one URL,
-    /// `https://connecto.id`, and a fixed secret.
+    /// `https://connecto.id`, a fixed secret, and no rates: all tests come from one address.
     pub fn on(database: &str, configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             listen: "127.0.0.1:0".into(),
@@ -149,6 +150,8 @@ impl TestRelay {
             max_waiters: 100,
             connections: Connections::default(),
             require_api_key: false,
+            client_address: ClientAddress::default(),
+            rates: Rates::OFF,
         };
         configure(&mut config);
         let clock = Arc::new(HandClock::at(NOW));
@@ -284,6 +287,14 @@ pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -
     Reply { status: response.status().as_u16(), headers, body }
 }
 
+/// All tests come from one address. What a test says on the command line counts before this.
+pub const NO_RATES: [(&str, &str); 4] = [
+    ("CONNECTOID_LIMIT_SEND", "off"),
+    ("CONNECTOID_LIMIT_SEND_TO_BOX", "off"),
+    ("CONNECTOID_LIMIT_CHECK", "off"),
+    ("CONNECTOID_LIMIT_RECEIVE", "off"),
+];
+
 /// The program as a process: `connectoid serve`, killed when dropped.
 pub struct Serving {
     pub url: String,
@@ -292,7 +303,7 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// `args` come after `serve`; it takes a free port, unless they say otherwise.
+    /// `args` come after `serve`; it takes a free port and has no rates, unless they say otherwise.
     pub fn start(args: &[&str]) -> Self {
         Self::start_with(args, |_| ())
     }
@@ -301,7 +312,7 @@ impl Serving {
         let mut command = Command::new(env!("CARGO_BIN_EXE_connectoid"));
         command.arg("serve").args(args);
         clean_environment(&mut command);
-        command.env("CONNECTOID_LISTEN", "127.0.0.1:0");
+        command.env("CONNECTOID_LISTEN", "127.0.0.1:0").envs(NO_RATES);
         configure(&mut command);
         Self::spawn(command)
     }
@@ -311,7 +322,7 @@ impl Serving {
         let mut command = Command::new("bash");
         command.args(["-c", line]);
         clean_environment(&mut command);
-        command.env("CONNECTOID_LISTEN", "127.0.0.1:0").env("PATH", path);
+        command.env("CONNECTOID_LISTEN", "127.0.0.1:0").envs(NO_RATES).env("PATH", path);
         Self::spawn(command)
     }
 

@@ -5,6 +5,7 @@ mod odd;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
+use connectoid::relay::{Rate, Rates};
 use rand::{SeedableRng as _, rngs::StdRng};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -202,6 +203,16 @@ fn everything_it_names_occurs() {
         request["ext"] = json!(api_key);
         r.expect(&format!("{action}: Too often"), &closed, &request);
     }
+    let rate = Rate::new(1, 1);
+    let rates = Rates { send: None, send_to_box: None, check: rate, receive: rate };
+    let limited = TestRelay::with(|config| config.rates = rates);
+    r.expect("any: Bad request", &limited, &json!([]));
+    r.expect("any: Too often", &limited, &json!([]));
+    r.expect("check: Too often", &limited, &check);
+    r.expect("receive: nothing", &limited, &receive(1));
+    r.expect("receive: Too often", &limited, &receive(1));
+    r.expect("delete: Too often", &limited, &delete);
+    r.get(&limited, "/info");
 
     for path in ["/info", "/health", "/ready"] {
         r.get(&relay, path);

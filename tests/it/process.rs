@@ -16,7 +16,9 @@ use sqlx::Connection as _;
 
 use crate::{
     cli::seen,
-    harness::{KEY, Kind, Person, Serving, TestDatabase, block_on, clean_environment, fresh_key, get, post},
+    harness::{
+        KEY, Kind, Person, Serving, TestDatabase, block_on, clean_environment, fresh_key, get, post, request,
+    },
 };
 
 /// `connectoid serve` started by a line of shell, with its standard error in a file, to be read while it runs.
@@ -155,6 +157,7 @@ fn settings_from_the_environment() {
         &operator,
         "PORT=1 DATABASE_URL=sqlite://other.db CONNECTOID_LISTEN=127.0.0.1:0 CONNECTOID_DATABASE=sqlite://ours.db \
          CONNECTOID_URL=https://a.example,https://b.example/relay CONNECTOID_NO_LIMITS=1 \
+         CONNECTOID_TRUSTED_PROXIES=10.0.0.1,127.0.0.1 CONNECTOID_CLIENT_ADDRESS=header:X-Client \
          CONNECTOID_MESSAGE_TTL=2h CONNECTOID_ANSWER_TTL=30s CONNECTOID_BOX_TTL=1d exec $PROGRAM serve --answer-ttl 20s",
     );
     assert!(running.url.starts_with("http://127.0.0.1:"), "{}", running.url);
@@ -166,6 +169,8 @@ fn settings_from_the_environment() {
         [&limits["messageTtl"], &limits["answerTtl"], &limits["boxTtl"], &limits["boxMessages"]],
         [&json!(7200), &json!(20), &json!(86400), &Value::Null]
     );
+    let said_by_proxy = request("GET", &format!("{}/info", running.url), &[("x-client", "203.0.113.9")], b"");
+    assert_eq!(said_by_proxy.json()["client"], "203.0.113.9");
     assert!(!running.said().contains("no --url"));
     drop(running);
 
@@ -173,8 +178,9 @@ fn settings_from_the_environment() {
     let running = Running::start(
         &operator,
         "PORT=0 DATABASE_URL= CONNECTOID_LISTEN= CONNECTOID_DATABASE= CONNECTOID_URL= CONNECTOID_SECRETS= \
-         CONNECTOID_NO_LIMITS= CONNECTOID_MESSAGE_TTL= CONNECTOID_LOG_LEVEL= CONNECTOID_LOG_FORMAT= \
-         CONNECTOID_REQUIRE_API_KEY= CONNECTOID_KEYS= exec $PROGRAM serve",
+         CONNECTOID_NO_LIMITS= CONNECTOID_TRUSTED_PROXIES= CONNECTOID_CLIENT_ADDRESS= CONNECTOID_LIMIT_SEND= \
+         CONNECTOID_MESSAGE_TTL= CONNECTOID_LOG_LEVEL= CONNECTOID_LOG_FORMAT= CONNECTOID_REQUIRE_API_KEY= \
+         CONNECTOID_KEYS= exec $PROGRAM serve",
     );
     assert!(running.url.starts_with("http://127.0.0.1:"), "{}", running.url);
     assert!(running.hears("no --url").contains("listens on http://0.0.0.0:"));
@@ -182,6 +188,20 @@ fn settings_from_the_environment() {
     let info = running.info();
     assert_eq!(info["relays"], json!([]));
     assert_eq!(info["limits"]["boxMessages"], 32);
+    assert_eq!(info["limits"]["sendRate"], json!({"perMinute": 30, "burst": 10}));
+    assert_eq!(info["client"], "127.0.0.1");
+    drop(running);
+
+    let running = Running::start(
+        &operator,
+        "CONNECTOID_LIMIT_SEND=1:2 CONNECTOID_LIMIT_SEND_TO_BOX=off CONNECTOID_LIMIT_CHECK=3:4 \
+         CONNECTOID_LIMIT_RECEIVE=5:6 exec $PROGRAM serve --listen 127.0.0.1:0 --limit-receive 7:8",
+    );
+    let limits = &running.info()["limits"];
+    assert_eq!(
+        ["sendRate", "sendToBoxRate", "checkRate", "receiveRate"].map(|name| limits[name]["burst"].clone()),
+        [json!(2), Value::Null, json!(4), json!(8)]
+    );
 }
 
 #[test]
