@@ -1,6 +1,7 @@
 //! The HTTP surface: one endpoint for the protocol, and a few pages about the relay. actix is spoken here, and in `server`, which runs it.
 
 mod endpoint;
+mod page;
 mod pages;
 
 use std::{sync::Arc, time::Duration};
@@ -40,22 +41,26 @@ pub(crate) struct About {
 
 /// Every path of the relay.
 pub(crate) fn routes(config: &mut ServiceConfig) {
-    let page =
+    let only =
         |path: &str| web::resource(path.to_owned()).route(options()).default_service(web::to(only_get));
     config
         .service(
             web::resource("/")
                 .route(web::post().to(endpoint::post))
-                .route(get_or_head().to(pages::help))
+                .route(get_or_head().to(pages::front))
                 .route(options())
                 .default_service(web::to(|| async {
                     refuse(&method_not_allowed("GET, HEAD, OPTIONS, POST"))
                 })),
         )
-        .service(page("/info").route(get_or_head().to(pages::info)))
-        .service(page("/health").route(get_or_head().to(pages::health)))
-        .service(page("/ready").route(get_or_head().to(pages::ready)))
-        .service(page("/openapi.yaml").route(get_or_head().to(pages::openapi)))
+        .service(only("/privacy").route(get_or_head().to(page::privacy)))
+        .service(only("/page.css").route(get_or_head().to(page::style)))
+        .service(only("/page.js").route(get_or_head().to(page::script)))
+        .service(only("/icon.svg").route(get_or_head().to(page::icon)))
+        .service(only("/info").route(get_or_head().to(pages::info)))
+        .service(only("/health").route(get_or_head().to(pages::health)))
+        .service(only("/ready").route(get_or_head().to(pages::ready)))
+        .service(only("/openapi.yaml").route(get_or_head().to(pages::openapi)))
         .default_service(web::to(elsewhere));
 }
 
