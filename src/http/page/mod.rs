@@ -247,7 +247,8 @@ mod tests {
             ("text/html;q=0", false),
             ("application/json", false),
             ("text/html;q=nonsense", false),
-            ("\u{1}", false),
+            ("text/html;q=2", false),
+            ("text", false),
         ] {
             let request = TestRequest::default().insert_header(("accept", accept)).to_http_request();
             assert_eq!(wants_html(&request), html, "{accept}");
