@@ -32,6 +32,7 @@ function must(file, remedy) {
 export async function serve(...options) {
   const args = ['serve', '--listen', '127.0.0.1:0', '--database', 'sqlite::memory:', ...options];
   const child = spawn(PROGRAM, args, { stdio: ['ignore', 'pipe', 'ignore'], env: { PATH: process.env.PATH } });
+  process.once('exit', () => child.kill());
   const ended = new Promise(done => child.once('exit', done));
   const url = await new Promise((found, failed) => {
     createInterface(child.stdout).once('line', found);
