@@ -10,9 +10,6 @@ use crate::{
     seal::{self, BoxKey, question::open_question},
 };
 
-/// The published example key of the test vectors: DeriveKeyPair of 48 × 0xA1.
-pub(super) const EXAMPLE_PUB: &str = "A3cF4dUliud11gULRbSbiyThJ8-nj--k8m_lctINRixWu9LVtRFfqKsa6XU9Q6j0hw";
-
 /// Turn the reply to `check` into the `receive` request, for curl
 ///
 /// Reads the reply on standard input, opens the question, and writes the whole next request:
@@ -154,6 +151,6 @@ mod tests {
 
     #[test]
     fn the_example_key_is_the_published_one() {
-        assert_eq!(seal::derive_box_key(&[0xA1; 48]).unwrap().public().to_string(), EXAMPLE_PUB);
+        assert_eq!(seal::derive_box_key(&[0xA1; 48]).unwrap().public().to_string(), seal::EXAMPLE_PUB);
     }
 }

@@ -16,7 +16,8 @@ use super::{Failure, Home, entropy, now_ms, print_json, print_line, say};
 use crate::{
     client::keystore::{Contact, Keystore},
     protocol::{
-        Ext, LinkSecret, NotARelayUrl, Place, PublicKey, RelayUrl, find_connectoid, limits, make_link,
+        Connectoid, Ext, LinkSecret, NotARelayUrl, Place, PublicKey, RelayUrl, find_connectoid, limits,
+        make_link,
     },
     seal::BoxKey,
 };
@@ -60,6 +61,10 @@ pub(super) struct Import {
     home: Home,
     /// The PEM file: PKCS#8 (BEGIN PRIVATE KEY) or SEC 1 (BEGIN EC PRIVATE KEY), not encrypted
     file: PathBuf,
+    /// The link or connectoid that was made with this key elsewhere, in a browser for instance: its relays, ext and secret
+    /// stay as they are
+    #[arg(long, value_name = "LINK", conflicts_with_all = ["relay", "ext", "api_key", "no_secret"])]
+    link: Option<String>,
     #[command(flatten)]
     form: Form,
 }
@@ -154,7 +159,7 @@ impl Link {
             (None, Some(form)) if self.again => form.print_again(&self.home.keystore()?),
             (None, Some(form)) => {
                 let key = BoxKey::generate(&mut entropy()?);
-                form.make(&self.home.keystore()?, key)
+                form.make(&self.home.keystore()?, key, None)
             }
             (None, None) => Err(Failure::with(2, "say who the link is for: connectoid link --for NAME")),
         }
@@ -169,26 +174,37 @@ impl Import {
         // What is not text, as DER, is no PEM.
         let key = BoxKey::from_pem(str::from_utf8(&pem).unwrap_or_default())
             .map_err(|error| Failure::new(format!("{file}: {error}")))?;
-        self.form.make(&self.home.keystore()?, key)
+        let made = self.link.as_deref().map(find_connectoid).transpose().map_err(Failure::new)?;
+        let made = made.map(|found| found.connectoid);
+        if made.as_ref().is_some_and(|made| made.key != key.public()) {
+            return Err(Failure::new(format!("{file}: this link was made with another key")));
+        }
+        self.form.make(&self.home.keystore()?, key, made)
     }
 }
 
 impl Form {
-    fn make(self, keystore: &Keystore, key: BoxKey) -> Result<(), Failure> {
-        let relays = self.relays(keystore)?;
+    /// Keeps the key and prints its link: a new one, or the one `made` with this key elsewhere.
+    fn make(self, keystore: &Keystore, key: BoxKey, made: Option<Connectoid>) -> Result<(), Failure> {
+        let relays = match &made {
+            Some(made) => made.relays.clone(),
+            None => self.relays(keystore)?,
+        };
         if !(1..=limits::MAX_RELAYS).contains(&relays.len()) {
             return Err(Failure::with(2, "a link names 1 to 4 relays: --relay URL, or CONNECTOID_RELAY"));
         }
         let now = now_ms();
         let mut contact = Contact::new(self.name.clone(), key, relays, now);
-        contact.ext = self.api_key.clone().or_else(|| self.ext.clone());
         contact.expires = match self.expires {
             Expiry::In(time) => Some(now.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))),
             Expiry::Never => None,
         };
-        if !self.no_secret && !self.query {
-            contact.secret = Some(LinkSecret::generate(&mut entropy()?));
-        }
+        let ext = self.api_key.clone().or_else(|| self.ext.clone());
+        (contact.ext, contact.secret) = match made {
+            Some(made) => (made.ext, made.secret),
+            None if self.no_secret || self.query => (ext, None),
+            None => (ext, Some(LinkSecret::generate(&mut entropy()?))),
+        };
         // Everything that can go wrong does so before the keys are kept.
         let link = self.link(&contact)?;
         let code = self.qr_code(&link)?;

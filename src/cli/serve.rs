@@ -373,7 +373,7 @@ fn shown(url: &str) -> String {
 /// What to paste into another terminal. The key is the published example: its private half is in the program, so the
 /// third call works; and in everyone else's, so nothing real goes to it.
 fn banner(url: &str, address: SocketAddr, database: &str) -> String {
-    let key = crate::cli::answer::EXAMPLE_PUB;
+    let key = crate::seal::EXAMPLE_PUB;
     let data = base64url::encode("hello");
     let program = program();
     let version = env!("CARGO_PKG_VERSION");

@@ -4,6 +4,7 @@ mod client_address;
 mod connection;
 mod endpoint;
 mod listen;
+mod page;
 mod pages;
 mod places;
 
@@ -64,23 +65,27 @@ pub(crate) struct About {
 
 /// Every path of the relay.
 fn routes(config: &mut ServiceConfig) {
-    let page =
+    let only =
         |path: &str| web::resource(path.to_owned()).route(options()).default_service(web::to(only_get));
     config
         .service(
             web::resource("/")
                 .route(web::post().to(endpoint::post))
-                .route(get_or_head().to(pages::help))
+                .route(get_or_head().to(pages::front))
                 .route(options())
                 .default_service(web::to(|| async {
                     refuse(&method_not_allowed("GET, HEAD, OPTIONS, POST"))
                 })),
         )
-        .service(page("/info").route(get_or_head().to(pages::info)))
-        .service(page("/health").route(get_or_head().to(pages::health)))
-        .service(page("/ready").route(get_or_head().to(pages::ready)))
-        .service(page("/metrics").route(get_or_head().to(pages::metrics)))
-        .service(page("/openapi.yaml").route(get_or_head().to(pages::openapi)))
+        .service(only("/privacy").route(get_or_head().to(page::privacy)))
+        .service(only("/page.css").route(get_or_head().to(page::style)))
+        .service(only("/page.js").route(get_or_head().to(page::script)))
+        .service(only("/icon.svg").route(get_or_head().to(page::icon)))
+        .service(only("/info").route(get_or_head().to(pages::info)))
+        .service(only("/health").route(get_or_head().to(pages::health)))
+        .service(only("/ready").route(get_or_head().to(pages::ready)))
+        .service(only("/metrics").route(get_or_head().to(pages::metrics)))
+        .service(only("/openapi.yaml").route(get_or_head().to(pages::openapi)))
         .default_service(web::to(elsewhere));
 }
 

@@ -1,9 +1,13 @@
-//! What a relay says of itself: help for curl, its limits, its health, its description.
+//! What a relay says of itself: its front page or help for curl, its limits, its health, its description.
 
-use actix_web::{HttpRequest, HttpResponse, http::header::ContentType, web::Data};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{self, ContentType},
+    web::Data,
+};
 use serde::Serialize;
 
-use super::{About, Shared, endpoint::called_as, refuse};
+use super::{About, Shared, endpoint::called_as, page, refuse};
 use crate::{
     protocol::{RelayUrl, limits},
     relay::Rate,
@@ -13,11 +17,28 @@ use crate::{
 /// The HTTP surface, as it stands at the root of the repository.
 const OPENAPI: &str = include_str!("../../openapi.yaml");
 
-/// `GET /`
-pub(super) async fn help(request: HttpRequest, shared: Data<Shared>) -> HttpResponse {
-    let url = shared.about.urls.first().cloned().or_else(|| called_as(&request));
-    let url = url.as_ref().map_or("http://THIS-RELAY", RelayUrl::as_str);
-    HttpResponse::Ok().content_type(ContentType::plaintext()).body(help_text(url, &shared.about))
+/// `GET /`: a page for browsers, help for everyone else.
+pub(super) async fn front(request: HttpRequest, shared: Data<Shared>) -> HttpResponse {
+    let about = &shared.about;
+    if page::wants_html(&request) {
+        return page::index(&request, about);
+    }
+    HttpResponse::Ok()
+        .content_type(ContentType::plaintext())
+        .insert_header((header::VARY, "Accept"))
+        .body(help_text(&shell_word(&url_of(&request, about)), about))
+}
+
+/// The URL to show for this relay: its own, else the one it was called by.
+pub(super) fn url_of(request: &HttpRequest, about: &About) -> String {
+    let url = about.urls.first().cloned().or_else(|| called_as(request));
+    url.as_ref().map_or("http://THIS-RELAY", RelayUrl::as_str).to_owned()
+}
+
+/// A URL as one word for a shell: in quotes if it holds anything that a shell might take for its own. A host may.
+pub(super) fn shell_word(url: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/.:_-+@%".contains(c);
+    if url.chars().all(plain) { url.to_owned() } else { format!("'{}'", url.replace('\'', r"'\''")) }
 }
 
 fn help_text(url: &str, about: &About) -> String {
@@ -37,7 +58,7 @@ check replies with a sealed question; ANSWER is what the private key opens it to
   connectoid link --relay {url} --for Bob     makes a key and a link
   curl … check … | connectoid answer --for Bob | curl {url}/ -d @-
 
-/info limits and time   /openapi.yaml everything   /health and /ready for monitors
+/info limits and time   /privacy what is kept   /openapi.yaml everything   /health and /ready for monitors
 {closed}"#,
         version = env!("CARGO_PKG_VERSION"),
         message_ttl = in_words(message_ttl.as_secs()),
@@ -51,7 +72,7 @@ check replies with a sealed question; ANSWER is what the private key opens it to
 }
 
 /// `3600` as "1 hour", `90` as "90 seconds": the largest unit that needs no fraction.
-fn in_words(seconds: u64) -> String {
+pub(super) fn in_words(seconds: u64) -> String {
     let (count, unit) = match seconds {
         s if s > 0 && s % 86_400 == 0 => (s / 86_400, "day"),
         s if s > 0 && s % 3600 == 0 => (s / 3600, "hour"),

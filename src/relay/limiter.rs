@@ -497,7 +497,8 @@ mod tests {
         let from = source("192.0.2.1");
         let key = a_box(1);
         let send = Request::Send { key, ext: None, data: vec![1] };
-        let check = Request::Check { key, ext: None, at: Default::default(), ask: false, relay: None, wait: 0 };
+        let check =
+            Request::Check { key, ext: None, at: Default::default(), ask: false, relay: None, wait: 0 };
         let answer = crate::protocol::Answer([0; 56]);
         let receive = Request::Receive { key, ext: None, answer, at: Default::default(), limit: 1 };
         let delete = Request::Delete { key, ext: None, answer, upto: crate::protocol::Upto::All };

@@ -100,6 +100,9 @@ pub fn open(
         .map_err(|_| CannotOpen)
 }
 
+/// The public key of the published examples, whose private key everybody has: DeriveKeyPair of 48 × 0xA1.
+pub const EXAMPLE_PUB: &str = "A3cF4dUliud11gULRbSbiyThJ8-nj--k8m_lctINRixWu9LVtRFfqKsa6XU9Q6j0hw";
+
 /// The key pair of RFC 9180's DeriveKeyPair: how the published vectors name their keys.
 pub fn derive_box_key(ikm: &[u8]) -> Result<BoxKey, NotAPrivateKey> {
     let (key, _) = Kem::derive_keypair(ikm);

@@ -152,6 +152,13 @@ pub struct BoxCap {
     pub messages_per_sender: u32,
 }
 
+impl BoxCap {
+    /// Whether senders have shares: one that is as large as the box is none.
+    pub fn has_shares(&self) -> bool {
+        self.messages_per_sender < self.messages
+    }
+}
+
 /// The database could not do it now. The text is for the operator's log and names no box.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {

@@ -402,7 +402,8 @@ where
                 .bind(self.keep.box_cap.map(|cap| i64::from(cap.messages)))
                 .bind(self.keep.box_cap.map(|cap| i64::from(cap.bytes)))
                 .bind(self.keep.box_cap.map(|cap| i64::from(cap.messages_per_sender)))
-                .bind(append.sender)
+                // Without shares nobody needs to know.
+                .bind(append.sender.filter(|_| self.keep.box_cap.is_some_and(|cap| cap.has_shares())))
                 .fetch_optional(&mut *connection)
                 .await?;
             if let Some((at,)) = stored {

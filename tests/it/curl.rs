@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{RELAY, parts, relay, seen},
-    harness::{KEY, Person, peer, post, stderr},
+    harness::{KEY, Person, Serving, peer, post, stderr},
     notes::{link, nothing_new},
 };
 
@@ -60,6 +60,41 @@ fn keys_of_openssl_in_every_form_it_writes() {
         (1, String::new(), "connectoid: this key is kept already: a box belongs to one contact\n".into())
     );
     assert_eq!(alice.ok(&["contacts"], "").lines().count(), 5);
+}
+
+#[test]
+fn a_key_with_the_link_that_was_made_with_it() {
+    let relay = Serving::start(&["--database", "sqlite::memory:"]);
+    let alice = Person::new();
+    let made = alice.shell("openssl genpkey -algorithm EC -pkeyopt group:P-384 -out key.pem");
+    assert!(made.status.success(), "{}", stderr(&made));
+    let public = alice
+        .shell("openssl pkey -in key.pem -pubout -outform DER -ec_conv_form compressed | tail -c 49")
+        .stdout;
+    let (public, url) = (base64url::encode(public), base64url::encode(&relay.url));
+    let secret = base64url::encode([[1].as_slice(), &[7; 32]].concat());
+    let connectoid = format!("{public}.{url}.YXBpa2V5.{secret}");
+    let import = ["key", "import", "key.pem", "--for", "Bob", "--link"];
+    let import = |more: &[&str]| alice.run(&[&import, more].concat(), "");
+
+    let other = alice.ok(&["link", "--for", "Carol", "--relay", &relay.url], "");
+    assert_eq!(
+        seen(&import(&[other.trim()])),
+        (1, String::new(), "connectoid: key.pem: this link was made with another key\n".into())
+    );
+    assert_eq!(import(&["nonsense"]).status.code(), Some(1));
+    for conflict in [["--relay", RELAY].as_slice(), &["--ext", "x"], &["--no-secret"]] {
+        assert_eq!(
+            import(&[&[connectoid.as_str()], conflict].concat()).status.code(),
+            Some(2),
+            "{conflict:?}"
+        );
+    }
+
+    let link = format!("https://app.example.com/#connectoid={connectoid}");
+    assert_eq!(seen(&import(&[&link])), (0, format!("{connectoid}\n"), String::new()));
+    Person::new().ok(&["send", &link], "Bread, please");
+    assert_eq!(alice.ok(&["receive", "Bob"], ""), "Bread, please");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod answers;
 mod fields;
 mod messages;
+mod page;
 mod sizes;
 
 use std::{io::Read as _, time::Duration};
@@ -239,6 +240,11 @@ fn every_reply_says_who_may_read_it_and_that_it_is_not_kept() {
         (200, get(&format!("{}/ready", relay.url))),
         (200, get(&format!("{}/metrics", relay.url))),
         (200, get(&format!("{}/openapi.yaml", relay.url))),
+        (200, request("GET", &relay.url, &[("accept", "text/html")], b"")),
+        (200, get(&format!("{}/privacy", relay.url))),
+        (200, get(&format!("{}/page.css", relay.url))),
+        (200, get(&format!("{}/page.js", relay.url))),
+        (200, get(&format!("{}/icon.svg", relay.url))),
         (204, request("OPTIONS", &relay.url, &[], b"")),
     ];
     for (status, reply) in replies {
@@ -276,7 +282,7 @@ fn the_preflight_of_a_browser_anywhere() {
 #[test]
 fn head_is_get_without_the_body() {
     let relay = TestRelay::start();
-    for path in ["/", "/info", "/health", "/ready", "/openapi.yaml", "/nothing"] {
+    for path in ["/", "/privacy", "/page.css", "/info", "/health", "/ready", "/openapi.yaml", "/nothing"] {
         let get = get(&format!("{}{path}", relay.url));
         let asked = format!("HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         let mut wire = Wire::to(&relay);

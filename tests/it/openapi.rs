@@ -107,7 +107,7 @@ fn every_path_answers_every_method_as_it_says() {
     let all = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"];
     let all: BTreeSet<String> = all.map(str::to_owned).into();
     let paths = document.paths();
-    assert_eq!(paths.len(), 6);
+    assert_eq!(paths.len(), 10);
     for (path, methods) in &paths {
         assert!(methods.is_subset(&all), "{path}");
         for method in methods {
@@ -128,6 +128,14 @@ fn every_path_answers_every_method_as_it_says() {
             assert_eq!(name, "elsewhere: Method not allowed", "{method} {path}");
             let allow = reply.header("allow").unwrap().split(", ").map(str::to_owned);
             assert_eq!(&allow.collect::<BTreeSet<_>>(), methods, "{method} {path}");
+        }
+    }
+
+    for path in ["/", "/privacy"] {
+        for method in ["GET", "HEAD"] {
+            let page = request(method, &format!("{}{path}", relay.url), &[("accept", "text/html")], b"");
+            document.recognize(document.replies(path, method), path, &page);
+            assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"), "{method} {path}");
         }
     }
 

@@ -338,7 +338,7 @@ fn every_command_explains_itself() {
         ),
         (&["link", "show"], &["<LINK>", "--json"]),
         (&["key"], &["import"]),
-        (&["key", "import"], &["<FILE>", "--for", "--relay", "openssl ecparam"]),
+        (&["key", "import"], &["<FILE>", "--for", "--relay", "--link", "openssl ecparam"]),
         (&["contacts"], &["--keys", "--json"]),
         (&["send"], &["<LINK>", "--file", "--json", "8,892 bytes"]),
         (&["receive"], &["<NAME>", "--json", "--keep"]),
