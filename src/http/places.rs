@@ -2,11 +2,13 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use ipnet::IpNet;
+
+use crate::relay::Source;
 
 /// How many connections there may be, and how many there are.
 pub(super) struct Places {
@@ -20,14 +22,14 @@ pub(super) struct Places {
 struct Taken {
     all: usize,
     /// Only sources that have a connection are in it: no more than there are connections.
-    sources: HashMap<IpAddr, usize>,
+    sources: HashMap<Source, usize>,
 }
 
 /// One connection's place, free again when it is dropped.
 pub(super) struct Place {
     places: Arc<Places>,
     /// None for a source that is not counted.
-    source: Option<IpAddr>,
+    source: Option<Source>,
 }
 
 impl Places {
@@ -40,7 +42,7 @@ impl Places {
     pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let address = address.to_canonical();
         let exempt = self.exempt.iter().any(|net| net.contains(&address));
-        let source = (!exempt).then(|| source(address));
+        let source = (!exempt).then(|| Source::of(address));
         let mut taken = self.taken();
         let of_source = source.and_then(|source| taken.sources.get(&source)).copied().unwrap_or(0);
         if taken.all >= self.max || of_source >= self.max_per_source {
@@ -68,17 +70,6 @@ impl Drop for Place {
         match taken.sources.get_mut(&source) {
             Some(count) if *count > 1 => *count -= 1,
             _ => drop(taken.sources.remove(&source)),
-        }
-    }
-}
-
-/// Who counts as one: an IPv4 address, an IPv6 /64.
-fn source(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
         }
     }
 }
