@@ -160,6 +160,7 @@ impl Server {
         let sweeping = Sweeping {
             store: store.clone(),
             sweeper: Sweeper::new(config.keep.message_ttl),
+            max_bytes: config.keep.max_bytes,
             limiter,
             clock,
             metrics,
@@ -267,6 +268,7 @@ async fn account(relay: Arc<Relay>, mut stop: oneshot::Receiver<()>) {
 struct Sweeping {
     store: Arc<dyn Store>,
     sweeper: Sweeper,
+    max_bytes: Option<u64>,
     limiter: Arc<Limiter>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -300,6 +302,10 @@ impl Sweeping {
         let swept = sweep_all(&*self.store).await?;
         self.metrics.swept_messages.inc_by(swept.messages.into());
         self.metrics.swept_boxes.inc_by(swept.boxes.into());
+        if self.max_bytes.is_some_and(|most| self.store.held().bytes > most / 10 * 9) {
+            // Here and not with each send, or strangers could fill the log.
+            tracing::warn!("all boxes together hold nearly as much as they may (--max-bytes)");
+        }
         if swept.messages > 0 || swept.boxes > 0 {
             tracing::debug!(messages = swept.messages, boxes = swept.boxes, "swept");
         }

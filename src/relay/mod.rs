@@ -174,12 +174,7 @@ impl Relay {
                         .into(),
                 retry_after: FULL_RETRY,
             }),
-            Appended::NoRoom => {
-                tracing::warn!(
-                    "all boxes together hold as much as they may: a send was told to come back later"
-                );
-                Err(Refusal::Busy { retry_after: NO_ROOM_RETRY })
-            }
+            Appended::NoRoom => Err(Refusal::Busy { retry_after: NO_ROOM_RETRY }),
             Appended::NoMoreBoxes => Err(api_keys::no_more_boxes()),
         }
     }
