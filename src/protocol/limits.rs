@@ -11,7 +11,7 @@ pub const MAX_REQUEST_BYTES: usize = 32 * 1024;
 pub const MAX_MANY_BYTES: usize = 64 * 1024;
 
 /// The most boxes one `check` may ask about.
-pub const MAX_CHECK_BOXES: usize = 100;
+pub const MAX_CHECK_BOXES: u32 = 100;
 
 /// The most messages one `receive` may ask for. 32 messages of 16,384 bytes are 700 kB of reply, below the 1 MiB
 /// a client reads.

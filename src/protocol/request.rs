@@ -203,7 +203,7 @@ impl Request {
 }
 
 fn read_boxes(boxes: Vec<BoxFields>, known: &KnownKeys) -> Result<Vec<(PublicKey, At)>, Refusal> {
-    if !(1..=limits::MAX_CHECK_BOXES).contains(&boxes.len()) {
+    if !(1..=limits::MAX_CHECK_BOXES as usize).contains(&boxes.len()) {
         return Err(Refusal::bad("\"boxes\" must be 1 to 100 boxes"));
     }
     let mut seen = HashSet::new();

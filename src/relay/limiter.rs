@@ -23,7 +23,7 @@ use serde::Serialize;
 use super::Source;
 use crate::{
     clock::Clock,
-    protocol::{PublicKey, Refusal, Request},
+    protocol::{PublicKey, Refusal, Request, limits},
 };
 
 /// What a network may do, in multiples of a source: a street of neighbours, but not a whole provider.
@@ -40,8 +40,8 @@ const SHARED: usize = 1_024;
 /// How often a level that is full looks for keys to forget.
 const FORGET_AGAIN: Duration = Duration::from_secs(1);
 
-/// The most boxes one check may name.
-const MOST_BOXES: u32 = 100;
+/// The most boxes one check may name where there is no rate.
+const MOST_BOXES: u32 = limits::MAX_CHECK_BOXES;
 
 /// A rate: so many a minute, evenly, and so many at once after a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -121,6 +121,11 @@ impl Rates {
 
     /// No rates.
     pub const OFF: Self = Self { send: None, send_to_box: None, check: None, receive: None };
+
+    /// The most boxes that one check may name. More than its burst could never pass.
+    pub fn most_boxes(&self) -> u32 {
+        self.check.map_or(MOST_BOXES, |rate| rate.burst.get().min(MOST_BOXES))
+    }
 }
 
 /// Counts requests by where they come from. It holds hashes under a key of its own, no address and no box.
@@ -161,13 +166,8 @@ impl Limiter {
             check: rates.check.map(by_source),
             receive: rates.receive.map(by_source),
         };
-        let most_boxes = rates.check.map_or(MOST_BOXES, |rate| rate.burst.get().min(MOST_BOXES));
+        let most_boxes = rates.most_boxes();
         Self { levels: Mutex::new(levels), hasher: RandomState::new(), clock, most_boxes }
-    }
-
-    /// The most boxes that one check may name. More than its burst could never pass.
-    pub fn most_boxes(&self) -> u32 {
-        self.most_boxes
     }
 
     /// Counts a request, if it is within the rates. One that is refused costs nothing.
@@ -199,7 +199,7 @@ impl Limiter {
     /// Counts a `check` of so many boxes.
     ///
     /// # Errors
-    /// As [`Limiter::admit`]; [`Refusal::BadRequest`] for more than [`Limiter::most_boxes`].
+    /// As [`Limiter::admit`]; [`Refusal::BadRequest`] for more than [`Rates::most_boxes`].
     pub fn check(&self, source: Source, boxes: u32) -> Result<(), Refusal> {
         if boxes > self.most_boxes {
             return Err(Refusal::bad(format!("a check may name {} boxes at most", self.most_boxes)));
@@ -520,7 +520,7 @@ mod tests {
     fn a_check_costs_one_for_each_box() {
         let (limiter, clock) = limiter(100, Rates::DEFAULT);
         let from = source("192.0.2.1");
-        assert_eq!(limiter.most_boxes(), 100);
+        assert_eq!(Rates::DEFAULT.most_boxes(), 100);
         assert_eq!(
             passed(5, || limiter.check(from, 60)),
             (1, refusal("too many checks from your address", 2))
@@ -530,11 +530,12 @@ mod tests {
         clock.advance(SECOND);
         assert_eq!(passed(5, || limiter.check(from, 10)).0, 1);
 
-        let (limiter, _) = self::limiter(100, Rates { check: Rate::new(60, 7), ..Rates::OFF });
-        assert_eq!(limiter.most_boxes(), 7);
+        let few = Rates { check: Rate::new(60, 7), ..Rates::OFF };
+        let (limiter, _) = self::limiter(100, few);
+        assert_eq!(few.most_boxes(), 7);
         assert_eq!(limiter.check(from, 8), Err(Refusal::bad("a check may name 7 boxes at most")));
         assert_eq!(limiter.check(from, 7), Ok(()));
-        assert_eq!(self::limiter(100, Rates::OFF).0.most_boxes(), 100);
+        assert_eq!(Rates::OFF.most_boxes(), 100);
     }
 
     fn remembered(limiter: &Limiter) -> usize {

@@ -163,7 +163,7 @@ fn limits(about: &About) -> Vec<Row> {
         ("All boxes hold", max_bytes.map_or_else(as_much, |bytes| format!("{} together", size(bytes)))),
         ("A box lives", format!("{} after its last check", in_words(box_ttl.as_secs()))),
         ("An answer counts", format!("{}, for any number of requests", in_words(about.answer_ttl.as_secs()))),
-        ("A check", waiting(about.max_wait)),
+        ("A check", waiting(about.max_wait, about.rates.most_boxes())),
         ("One receive brings", format!("up to {} messages", limits::MAX_RECEIVE)),
         ("A request", format!("up to {}", size(limits::MAX_REQUEST_BYTES as u64))),
         ("One address sends", often(send)),
@@ -180,8 +180,7 @@ fn limits(about: &About) -> Vec<Row> {
     rows
 }
 
-fn waiting(longest: Duration) -> String {
-    let boxes = limits::MAX_CHECK_BOXES;
+fn waiting(longest: Duration, boxes: u32) -> String {
     if longest.is_zero() {
         return format!("names up to {boxes} boxes");
     }
