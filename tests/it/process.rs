@@ -17,7 +17,8 @@ use sqlx::Connection as _;
 use crate::{
     cli::seen,
     harness::{
-        KEY, Kind, Person, Serving, TestDatabase, block_on, clean_environment, fresh_key, get, post, request,
+        KEY, Kind, Person, Serving, TestDatabase, block_on, clean_environment, fresh_key, fresh_pub, get,
+        post, request,
     },
 };
 
@@ -140,6 +141,25 @@ fn the_banner_names_the_program_as_it_can_be_called_from_there() {
         assert!(said.contains(&format!("| {call} answer --example | curl")), "{call}: {said}");
         assert!(said.contains(&format!("A box of your own:  {call} link --relay")), "{call}: {said}");
     }
+}
+
+/// Once for each sweep: with each send strangers could fill the log.
+#[test]
+fn a_relay_that_is_nearly_full_says_so() {
+    let operator = Person::new();
+    let running = Running::start(
+        &operator,
+        "exec $PROGRAM serve --listen 127.0.0.1:0 --max-bytes 100 --sweep-interval 1s --url https://connecto.id",
+    );
+    let send = |bytes: usize| {
+        let data = base64url::encode(vec![bytes as u8; bytes]);
+        let body = json!({"action": "send", "pub": fresh_pub(), "data": data}).to_string();
+        post(&running.url, &body).status
+    };
+    assert_eq!((send(90), send(11)), (200, 503));
+    assert_eq!((send(10), send(1), send(1)), (200, 503, 503));
+    let said = running.hears("all boxes together hold nearly as much as they may (--max-bytes)");
+    assert!(said.matches("all boxes").count() <= 2, "{said}");
 }
 
 #[test]
