@@ -52,8 +52,8 @@ pub(super) struct Serve {
     #[arg(long, env = "CONNECTOID_BOX_BYTES", value_name = "SIZE", default_value = "512KiB", value_parser = box_size)]
     box_bytes: u32,
 
-    /// The messages of one address that a box may hold at once; its last quarter takes only one from each. As many as
-    /// the box holds: no shares
+    /// The messages of one source that a box may hold at once; its last quarter is for sources with nothing in it. As
+    /// many as the box holds: no shares
     #[arg(long, env = "CONNECTOID_BOX_MESSAGES_PER_SOURCE", value_name = "COUNT", default_value_t = limits::BOX_MESSAGES_PER_SENDER, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     box_messages_per_source: u32,
 
