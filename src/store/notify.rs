@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::{
     StoreError,
     arrivals::{Arrivals, BoxName},
+    sql::patiently,
 };
 use crate::protocol::base64url;
 
@@ -39,7 +40,7 @@ pub(super) async fn tell(pool: Pool<Postgres>, arrivals: Arc<Arrivals>, instance
         let names = arrivals.untold().await;
         for some in chunks(&names) {
             while let Err(error) = notify(&pool, instance, &some).await {
-                tracing::warn!(error = %StoreError::from(error), "other instances could not be told of messages");
+                tracing::warn!(%error, "other instances could not be told of messages");
                 sleep(AGAIN).await;
             }
         }
@@ -52,27 +53,33 @@ fn chunks(names: &BTreeSet<BoxName>) -> impl Iterator<Item = Vec<BoxName>> {
     (0..count).map(move |n| names.iter().skip(n * AT_ONCE).take(AT_ONCE).copied().collect())
 }
 
-async fn notify(pool: &Pool<Postgres>, instance: u64, names: &[BoxName]) -> Result<(), sqlx::Error> {
-    sqlx::query(NOTIFY).bind(CHANNEL).bind(written(instance, names)).execute(pool).await?;
+async fn notify(pool: &Pool<Postgres>, instance: u64, names: &[BoxName]) -> Result<(), StoreError> {
+    let notify = sqlx::query(NOTIFY).bind(CHANNEL).bind(written(instance, names));
+    patiently(notify.execute(pool)).await?;
     Ok(())
 }
 
-/// Listens to the others while somebody waits here, until aborted. `pool` is for this alone.
-pub(super) async fn listen(pool: Pool<Postgres>, arrivals: Arc<Arrivals>, instance: u64) {
+/// Listens to the others while somebody waits here, until aborted. `pool` makes a pool for this alone, of one connection.
+pub(super) async fn listen(pool: impl Fn() -> Pool<Postgres>, arrivals: Arc<Arrivals>, instance: u64) {
     loop {
         arrivals.someone_waits().await;
-        if let Err(error) = listen_once(&pool, &arrivals, instance).await {
-            tracing::warn!(error = %StoreError::from(error), "not told what comes through other instances; trying again");
+        // Another one each time: the last one's connection may hang.
+        if let Err(error) = listen_once(&pool(), &arrivals, instance).await {
+            tracing::warn!(%error, "not told what comes through other instances; trying again");
             sleep(AGAIN).await;
         }
     }
 }
 
 /// Listens until the connection is lost or silent for too long.
-async fn listen_once(pool: &Pool<Postgres>, arrivals: &Arrivals, instance: u64) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.eager_reconnect(false);
-    listener.listen(CHANNEL).await?;
+async fn listen_once(pool: &Pool<Postgres>, arrivals: &Arrivals, instance: u64) -> Result<(), StoreError> {
+    let mut listener = patiently(async {
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.eager_reconnect(false);
+        listener.listen(CHANNEL).await?;
+        Ok(listener)
+    })
+    .await?;
     // What came before we listened was told to nobody here.
     arrivals.missed_some();
     while let Ok(heard) = timeout(SILENCE, listener.try_recv()).await {

@@ -37,8 +37,7 @@ pub(super) async fn open(
     clock: Option<Arc<dyn Clock>>,
 ) -> Result<SqlStore<Postgres>, OpenError> {
     let pool = connect(url, CONNECTIONS).await?;
-    // One connection that only listens, when somebody waits.
-    let listening = pool_of(1).connect_lazy_with(options(url)?);
+    let listening = options(url)?;
     for setting in ["fsync", "synchronous_commit"] {
         check_durable(&pool, setting).await?;
     }
@@ -49,7 +48,11 @@ pub(super) async fn open(
     let instance = instance.cast_unsigned();
     let tasks = vec![
         tokio::spawn(notify::tell(pool.clone(), arrivals.clone(), instance)),
-        tokio::spawn(notify::listen(listening, arrivals.clone(), instance)),
+        tokio::spawn(notify::listen(
+            move || pool_of(1).connect_lazy_with(listening.clone()),
+            arrivals.clone(),
+            instance,
+        )),
     ];
     let tables = Tables {
         read: pool.clone(),

@@ -236,7 +236,9 @@ impl From<sqlx::Error> for StoreError {
 }
 
 /// Waits for the database, but not for ever.
-async fn patiently<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+pub(super) async fn patiently<T>(
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
     Ok(timeout(PATIENCE, work).await.map_err(|_| StoreError::Slow)??)
 }
 
