@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Peer, Shared, refuse};
+use super::{Peer, Shared, in_json, refuse};
 use crate::{
     protocol::{Refusal, RelayUrl, Reply, Request, limits::MAX_MANY_BYTES},
     relay::Caller,
@@ -30,7 +30,7 @@ pub(super) async fn post(request: HttpRequest, payload: Payload, shared: Data<Sh
         return reply;
     };
     match answer(&request, body, &shared).await {
-        Ok(reply) => HttpResponse::Ok().json(reply),
+        Ok(reply) => in_json(HttpResponse::Ok(), &reply),
         Err(refusal) => refuse(&refusal),
     }
 }

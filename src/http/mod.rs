@@ -15,14 +15,15 @@ use std::{
 };
 
 use actix_web::{
-    HttpRequest, HttpResponse, guard,
+    HttpRequest, HttpResponse, HttpResponseBuilder, guard,
     http::{
         Method, StatusCode,
-        header::{self, HeaderName, HeaderValue},
+        header::{self, ContentType, HeaderName, HeaderValue},
     },
     middleware::DefaultHeaders,
     web::{self, ServiceConfig},
 };
+use serde::Serialize;
 
 use self::connection::Peer;
 pub(crate) use self::{client_address::Clients, listen::listen};
@@ -130,6 +131,20 @@ fn method_not_allowed(allow: &'static str) -> Refusal {
     Refusal::MethodNotAllowed { allow }
 }
 
+/// A reply in JSON. It ends its line, for people with curl: their prompt stands on the next.
+fn in_json(mut reply: HttpResponseBuilder, value: &impl Serialize) -> HttpResponse {
+    match serde_json::to_vec(value) {
+        Ok(mut body) => {
+            body.push(b'\n');
+            reply.content_type(ContentType::json()).body(body)
+        }
+        Err(error) => {
+            tracing::error!(%error, "a reply could not be written");
+            HttpResponse::InternalServerError().finish()
+        }
+    }
+}
+
 /// The one place where a refusal becomes a status, headers and bytes.
 fn refuse(refusal: &Refusal) -> HttpResponse {
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -140,7 +155,7 @@ fn refuse(refusal: &Refusal) -> HttpResponse {
     if let Refusal::MethodNotAllowed { allow } = refusal {
         reply.insert_header((header::ALLOW, *allow));
     }
-    reply.json(refusal.body())
+    in_json(reply, &refusal.body())
 }
 
 /// A refusal for a connection that gets no further than that, as all of its bytes.
@@ -152,7 +167,8 @@ fn refusal_on_the_wire(refusal: &Refusal) -> io::Result<Vec<u8>> {
     for (name, value) in headers.chain(ours) {
         bytes.extend([name.as_str().as_bytes(), b": ", value, b"\r\n"].concat());
     }
-    let body = serde_json::to_vec(&refusal.body())?;
+    let mut body = serde_json::to_vec(&refusal.body())?;
+    body.push(b'\n');
     write!(bytes, "content-length: {}\r\nconnection: close\r\n\r\n", body.len())?;
     bytes.extend(body);
     Ok(bytes)

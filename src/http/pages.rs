@@ -7,9 +7,9 @@ use actix_web::{
 };
 use serde::Serialize;
 
-use super::{About, Shared, endpoint::called_as, page, refuse};
+use super::{About, Shared, endpoint::called_as, in_json, page, refuse};
 use crate::{
-    protocol::{RelayUrl, limits},
+    protocol::{RelayUrl, Reply, limits},
     relay::Rate,
     store::Keep,
 };
@@ -125,7 +125,7 @@ struct Limits {
 /// `GET /info`
 pub(super) async fn info(request: HttpRequest, shared: Data<Shared>) -> HttpResponse {
     let About { urls, keep, answer_ttl, max_wait, api_key, rates } = &shared.about;
-    HttpResponse::Ok().json(Info {
+    let info = Info {
         ok: true,
         name: "connectoid",
         version: env!("CARGO_PKG_VERSION"),
@@ -153,12 +153,13 @@ pub(super) async fn info(request: HttpRequest, shared: Data<Shared>) -> HttpResp
             check_rate: rates.check,
             receive_rate: rates.receive,
         },
-    })
+    };
+    in_json(HttpResponse::Ok(), &info)
 }
 
 /// `GET /health`: the process answers. Touches no database.
 pub(super) async fn health() -> HttpResponse {
-    HttpResponse::Ok().content_type(ContentType::json()).body(r#"{"ok":true}"#)
+    in_json(HttpResponse::Ok(), &Reply::DONE)
 }
 
 /// `GET /ready`: the database answers too.

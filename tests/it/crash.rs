@@ -61,7 +61,7 @@ impl Load {
             let Ok(mut reply) = agent.post(url).send(request.to_string()) else {
                 return;
             };
-            if reply.body_mut().read_to_string().is_ok_and(|body| body == r#"{"ok":true}"#) {
+            if reply.body_mut().read_to_string().is_ok_and(|body| body == "{\"ok\":true}\n") {
                 self.acknowledged.lock().unwrap().insert((to, data));
             }
         }
@@ -203,7 +203,7 @@ fn a_request_in_flight_is_answered() {
     relay.signal("TERM");
     wait_until_closed(&relay);
     stream.write_all(body.as_bytes()).unwrap();
-    assert_eq!(read_reply(stream), ("http/1.1 200 ok".into(), r#"{"ok":true}"#.into()));
+    assert_eq!(read_reply(stream), ("http/1.1 200 ok".into(), "{\"ok\":true}\n".into()));
     let answered = Instant::now();
     assert_eq!(relay.wait().0, Some(0));
     assert!(answered.elapsed() < Duration::from_secs(3), "{:?}", answered.elapsed());
@@ -218,7 +218,7 @@ fn an_idle_connection_does_not_hold_up_the_end() {
     let mut kept = connect();
     write!(kept, "GET /health HTTP/1.1\r\nhost: relay.example\r\n\r\n").unwrap();
     let (status, body) = read_reply(kept.try_clone().unwrap());
-    assert_eq!((status.as_str(), body.as_str()), ("http/1.1 200 ok", r#"{"ok":true}"#));
+    assert_eq!((status.as_str(), body.as_str()), ("http/1.1 200 ok", "{\"ok\":true}\n"));
     let silent = connect();
     let told = Instant::now();
     relay.signal("TERM");

@@ -177,9 +177,9 @@ fn check_answer_receive_with_curl() {
         let line = format!("{ask} | connectoid answer --for Bob --delete {what} | curl -s {url} -d @-");
         String::from_utf8(alice.shell(&line).stdout).unwrap()
     };
-    assert_eq!(delete(&at.to_string()), r#"{"ok":true}"#);
+    assert_eq!(delete(&at.to_string()), "{\"ok\":true}\n");
     assert_eq!(receive("")["data"], "d29ybGQ");
-    assert_eq!(delete("all"), r#"{"ok":true}"#);
+    assert_eq!(delete("all"), "{\"ok\":true}\n");
     assert_eq!(seen(&alice.shell(&line)).0, 3);
 
     let line = format!("{ask} | connectoid answer --for Carol");
@@ -415,7 +415,7 @@ fn notes_by_curl() {
     let link = link(&alice, &[url], &["--ext", "key"]);
     for note in ["one", "two"] {
         let line = format!("printf {note} | connectoid seal '{link}' | curl -s {url} -d @-");
-        assert_eq!(seen(&bob.shell(&line)), (0, r#"{"ok":true}"#.into(), String::new()));
+        assert_eq!(seen(&bob.shell(&line)), (0, "{\"ok\":true}\n".into(), String::new()));
     }
     let check = json!({"pub": parts(&link)[0], "ext": null, "action": "check", "at": 0});
     let take = |limit: u32| {

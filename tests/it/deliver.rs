@@ -21,7 +21,7 @@ fn deliver(database: &TestDatabase) {
         link.trim(),
         fixture.display()
     ));
-    assert_eq!(stdout(&sent), r#"{"ok":true}"#, "{}", stderr(&sent));
+    assert_eq!(stdout(&sent), "{\"ok\":true}\n", "{}", stderr(&sent));
 
     let public = link.split_once("#connectoid=").unwrap().1.split('.').next().unwrap().to_owned();
     let check = json!({"pub": public, "ext": null, "action": "check", "at": 0}).to_string();

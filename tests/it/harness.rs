@@ -225,6 +225,14 @@ impl Reply {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
     }
 
+    /// JSON ends its line, which is one test's business.
+    pub fn without_line_end(mut self) -> Self {
+        if self.header("content-type") == Some("application/json") && self.body.ends_with('\n') {
+            self.body.pop();
+        }
+        self
+    }
+
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
@@ -284,7 +292,7 @@ pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -
         .map(|(name, value)| (name.as_str().to_owned(), value.to_str().unwrap_or_default().to_owned()));
     let headers = headers.collect();
     let body = response.body_mut().read_to_string().unwrap();
-    Reply { status: response.status().as_u16(), headers, body }
+    Reply { status: response.status().as_u16(), headers, body }.without_line_end()
 }
 
 /// All tests come from one address. What a test says on the command line counts before this.

@@ -79,7 +79,7 @@ fn the_drafts_own_curl_calls() {
 "data": "vttf66efd34dttf66fg6fde57gg"
 }}'"#
     ));
-    assert_eq!(sent, r#"{"ok":true}"#);
+    assert_eq!(sent, "{\"ok\":true}\n");
 
     let checked = curl(format!(
         r#"curl {url}/ -d '{{
@@ -91,7 +91,7 @@ fn the_drafts_own_curl_calls() {
     ));
     let (before, rest) = checked.split_at(34);
     assert_eq!(before, r#"{"ok":true,"found":true,"question""#);
-    assert!(rest.ends_with(r#"","relay":"https://connecto.id"}"#), "{checked}");
+    assert!(rest.ends_with("\",\"relay\":\"https://connecto.id\"}\n"), "{checked}");
 
     let answer = relay.answer(&key);
     let received = curl(format!(
@@ -104,7 +104,7 @@ fn the_drafts_own_curl_calls() {
 "limit": 1
 }}'"#
     ));
-    assert_eq!(received, r#"{"ok":true,"at":1795158000000000,"data":"vttf66efd34dttf66fg6fde57gg"}"#);
+    assert_eq!(received, "{\"ok\":true,\"at\":1795158000000000,\"data\":\"vttf66efd34dttf66fg6fde57gg\"}\n");
 }
 
 #[test]
@@ -290,9 +290,31 @@ fn head_is_get_without_the_body() {
         wire.write(asked).0.read_to_string(&mut head).unwrap();
         assert!(head.starts_with(&format!("HTTP/1.1 {} ", get.status)), "{path}: {head}");
         assert!(head.ends_with("\r\n\r\n"), "{path}: a body: {head}");
-        let length = format!("\r\ncontent-length: {}\r\n", get.body.len());
+        let length = format!("\r\ncontent-length: {}\r\n", get.header("content-length").unwrap());
         assert!(head.to_lowercase().contains(&length), "{path}: {head}");
     }
+}
+
+/// Else the prompt of a shell stands behind what curl printed.
+#[test]
+fn json_ends_its_line() {
+    let relay = TestRelay::start();
+    let person = Person::new();
+    for (path, body, printed) in [
+        ("/health", "", "{\"ok\":true}\n"),
+        ("/ready", "", "{\"ok\":true}\n"),
+        ("/", &check(fresh_pub()).to_string(), "{\"ok\":true,\"found\":false}\n"),
+        (
+            "/nothing",
+            "",
+            "{\"ok\":false,\"error\":\"Not found\",\"detail\":\"requests go to POST /; see GET / for help\"}\n",
+        ),
+    ] {
+        let data = if body.is_empty() { String::new() } else { format!("-d '{body}'") };
+        let output = person.shell(&format!("curl --silent --max-time 20 {}{path} {data}", relay.url));
+        assert_eq!(stdout(&output), printed, "{path}");
+    }
+    assert!(get(&format!("{}/info", relay.url)).header("content-length").is_some());
 }
 
 #[test]
@@ -399,8 +421,8 @@ fn the_curl_lines_of_the_help_work() {
         assert!(output.status.success(), "{line}: {output:?}");
         stdout(&output)
     };
-    assert_eq!(run(&lines[0]), r#"{"ok":true}"#);
+    assert_eq!(run(&lines[0]), "{\"ok\":true}\n");
     assert!(run(&lines[1]).starts_with(r#"{"ok":true,"found":true,"question":""#));
     let receive = lines[2].replace("ANSWER", &relay.answer(&key));
-    assert_eq!(run(&receive), r#"{"ok":true,"at":1795158000000000,"data":"aGVsbG8"}"#);
+    assert_eq!(run(&receive), "{\"ok\":true,\"at\":1795158000000000,\"data\":\"aGVsbG8\"}\n");
 }

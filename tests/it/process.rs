@@ -110,15 +110,18 @@ fn the_banners_lines_run_as_they_are() {
         assert_eq!(code, 0, "{line}: {err}");
         out
     };
-    assert_eq!(run(&lines[0]), r#"{"ok":true}"#);
+    assert_eq!(run(&lines[0]), "{\"ok\":true}\n");
     let checked = run(&lines[1]);
     let question = serde_json::from_str::<Value>(&checked).unwrap()["question"].clone();
     let question = question.as_str().unwrap();
     assert_eq!(question.len(), 227);
-    assert_eq!(checked, format!(r#"{{"ok":true,"found":true,"question":"{question}","relay":"{url}"}}"#));
+    assert_eq!(
+        checked,
+        format!("{{\"ok\":true,\"found\":true,\"question\":\"{question}\",\"relay\":\"{url}\"}}\n")
+    );
     let received = run(&lines[2]);
     let at = serde_json::from_str::<Value>(&received).unwrap()["at"].clone();
-    assert_eq!(received, format!(r#"{{"ok":true,"at":{at},"data":"aGVsbG8"}}"#));
+    assert_eq!(received, format!("{{\"ok\":true,\"at\":{at},\"data\":\"aGVsbG8\"}}\n"));
     let own = said.split_once("A box of your own:  ").unwrap().1.lines().next().unwrap();
     assert_eq!(own, format!("connectoid link --relay {url} --for Bob"));
     assert_eq!(run(own).lines().count(), 1);

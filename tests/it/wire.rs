@@ -74,7 +74,7 @@ impl Wire {
         let mut body = vec![0; length];
         self.0.read_exact(&mut body).unwrap();
         reply.body = String::from_utf8(body).unwrap();
-        reply
+        reply.without_line_end()
     }
 
     /// Whether the relay closed the connection, and sent nothing more.

@@ -203,12 +203,12 @@ test('the copy buttons copy the calls, and a shell runs them', async t => {
   const send = await copy('send call');
   const body = rest => `'{\n  "pub": "${KEY}",\n  "ext": null,\n  ${rest}\n}'`;
   assert.equal(send, `curl ${relay.url}/ -d ${body('"action": "send",\n  "data": "aGVsbG8"')}`);
-  assert.equal(alice.shell(send), '{"ok":true}');
+  assert.equal(alice.shell(send), '{"ok":true}\n');
   const check = await copy('check call');
   assert.equal(check, `curl ${relay.url}/ -d ${body('"action": "check",\n  "at": 0')}`);
   assert.match(alice.shell(check), /^\{"ok":true,"found":true,"question":"AQ/);
   const receive = await copy('receive call');
-  assert.match(alice.shell(receive), /^\{"ok":true,"at":\d+,"data":"aGVsbG8"\}$/);
+  assert.match(alice.shell(receive), /^\{"ok":true,"at":\d+,"data":"aGVsbG8"\}\n$/);
   const link = await copy('command to make a link');
   assert.equal(link, `connectoid link --relay ${relay.url} --for Bob`);
   assert.match(alice.shell(link), /^A/);

@@ -197,7 +197,7 @@ fn wrong_answers_do_not_tell_why_they_are_wrong() {
             ("access-control-allow-origin", "*"),
             ("access-control-expose-headers", "Retry-After"),
             ("cache-control", "no-store"),
-            ("content-length", "164"),
+            ("content-length", "165"),
             ("content-type", "application/json"),
             ("x-content-type-options", "nosniff"),
         ];
