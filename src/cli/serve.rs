@@ -36,6 +36,10 @@ pub(super) struct Serve {
     #[arg(long, env = "CONNECTOID_LISTEN", value_name = "ADDR")]
     listen: Option<String>,
 
+    /// Where to serve /metrics instead, HOST:PORT, out of strangers' sight; without it they are where the relay is
+    #[arg(long, env = "CONNECTOID_METRICS_LISTEN", value_name = "ADDR")]
+    metrics_listen: Option<String>,
+
     #[command(flatten)]
     database: Database,
 
@@ -274,6 +278,7 @@ impl Serve {
                 .listen
                 .or_else(|| variable("PORT").map(|port| format!("0.0.0.0:{port}")))
                 .unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
+            metrics_listen: self.metrics_listen,
             database,
             urls: self.url,
             secrets: secrets.map_err(|error| Failure::with(2, format!("CONNECTOID_SECRETS: {error}")))?,
@@ -324,6 +329,9 @@ async fn serve(config: Config, format: LogFormat) -> Result<(), Failure> {
         }
         // Every line is to be an object.
         LogFormat::Json => tracing::info!(%address, database, "listening"),
+    }
+    if let Some(address) = server.metrics_address() {
+        tracing::info!(%address, "metrics");
     }
     if urls.is_empty() {
         tracing::warn!(

@@ -180,7 +180,10 @@ impl Relay {
                 );
                 Err(Refusal::Busy { retry_after: NO_ROOM_RETRY })
             }
-            Appended::NoMoreBoxes => Err(api_keys::no_more_boxes()),
+            Appended::NoMoreBoxes => {
+                self.metrics.api_key_refused("boxes");
+                Err(api_keys::no_more_boxes())
+            }
         }
     }
 
