@@ -319,6 +319,17 @@ fn every_command_explains_itself() {
             ],
         ),
         (
+            &["doctor"],
+            &[
+                "--json",
+                "--api-key",
+                "--database",
+                "--url",
+                "exit code is 1 if anything is bad",
+                "[default: 1h]",
+            ],
+        ),
+        (
             &["link"],
             &[
                 "--for",
