@@ -3,13 +3,27 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder as _, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder, core::Collector,
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder, core::Collector,
 };
 
 /// Upper bounds in seconds: from a check with nothing there to a database in trouble.
 const SECONDS: &[f64] =
     &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// Upper bounds in seconds: a sweep of nothing takes milliseconds, one of millions of messages minutes.
+const SWEEP_SECONDS: &[f64] = &[0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0];
+
+/// The limits by source, each with those it counts by: `relay::limiter` names them so.
+const LIMITS: [(&str, &str); 7] = [
+    ("send", "source"),
+    ("send", "network"),
+    ("send_to_box", "source"),
+    ("check", "source"),
+    ("check", "network"),
+    ("receive", "source"),
+    ("receive", "network"),
+];
 
 /// The counters of one server.
 pub struct Metrics {
@@ -18,6 +32,17 @@ pub struct Metrics {
     seconds: HistogramVec,
     /// Questions, by how they came about: `sealed` or `cached`.
     questions: IntCounterVec,
+    seals: Histogram,
+    /// Requests that a limit by source refused.
+    limited: IntCounterVec,
+    /// Sources, networks and pairs of source and box that a limit remembers.
+    limiter_keys: IntGaugeVec,
+    /// Requests refused for their API key.
+    api_keys_refused: IntCounterVec,
+    /// Connections that are open.
+    pub connections: IntGauge,
+    turned_away: IntCounterVec,
+    closed: IntCounterVec,
     /// Checks that wait.
     pub waiters: IntGauge,
     /// Messages in all boxes, and their bytes; boxes.
@@ -27,6 +52,7 @@ pub struct Metrics {
     /// Boxes, as of the last sweep.
     pub boxes: IntGauge,
     sweeps: IntCounterVec,
+    sweep_seconds: Histogram,
     /// Expired messages that were deleted.
     pub swept_messages: IntCounter,
     /// Boxes deleted because nobody checked them.
@@ -61,6 +87,42 @@ impl Metrics {
                 ),
             )?,
             questions: counters(r, "questions_total", "Questions asked, by how: sealed or cached", &["how"])?,
+            seals: histogram(r, "seal_seconds", "What sealing a question takes", SECONDS)?,
+            limited: counters(
+                r,
+                "limited_total",
+                "Requests refused as too many, by limit and by whom it counts: source or network",
+                &["limit", "by"],
+            )?,
+            limiter_keys: known(
+                r,
+                IntGaugeVec::new(
+                    opts(
+                        "limiter_keys",
+                        "Sources, networks and pairs of source and box that a limit remembers",
+                    ),
+                    &["limit", "by"],
+                ),
+            )?,
+            api_keys_refused: counters(
+                r,
+                "api_key_refusals_total",
+                "Requests refused for their API key, by why: unknown (or none), revoked, requests, bytes or boxes",
+                &["why"],
+            )?,
+            connections: gauge(r, "connections", "Connections that are open")?,
+            turned_away: counters(
+                r,
+                "connections_turned_away_total",
+                "Connections there was no place for, by why: cap, or source for the cap of one source",
+                &["why"],
+            )?,
+            closed: counters(
+                r,
+                "connections_closed_total",
+                "Connections closed because a deadline passed, by which: head, body, idle or write",
+                &["why"],
+            )?,
             waiters: gauge(r, "waiters", "Checks that wait")?,
             messages: gauge(
                 r,
@@ -75,6 +137,7 @@ impl Metrics {
                 "Sweeps, by result: ok, held (the clock jumped) or failed",
                 &["result"],
             )?,
+            sweep_seconds: histogram(r, "sweep_seconds", "What a sweep takes, if it is made", SWEEP_SECONDS)?,
             swept_messages: counter(r, "swept_messages_total", "Expired messages that were deleted")?,
             swept_boxes: counter(r, "swept_boxes_total", "Boxes deleted because nobody checked them")?,
             store_errors: counters(
@@ -91,6 +154,19 @@ impl Metrics {
         for result in ["ok", "held", "failed"] {
             metrics.sweeps.with_label_values(&[result]);
         }
+        for (limit, by) in LIMITS {
+            metrics.limited.with_label_values(&[limit, by]);
+            metrics.limiter_keys.with_label_values(&[limit, by]);
+        }
+        for why in ["unknown", "revoked", "requests", "bytes", "boxes"] {
+            metrics.api_keys_refused.with_label_values(&[why]);
+        }
+        for why in ["cap", "source"] {
+            metrics.turned_away.with_label_values(&[why]);
+        }
+        for why in ["head", "body", "idle", "write"] {
+            metrics.closed.with_label_values(&[why]);
+        }
         for kind in ["queue full", "slow", "closed", "database"] {
             metrics.store_errors.with_label_values(&[kind]);
         }
@@ -106,6 +182,41 @@ impl Metrics {
     /// A question was `sealed` or `cached`.
     pub fn question(&self, how: &str) {
         self.questions.with_label_values(&[how]).inc();
+    }
+
+    /// A question's seal took this long.
+    pub fn seal(&self, took: Duration) {
+        self.seals.observe(took.as_secs_f64());
+    }
+
+    /// A request was refused by this limit, which counts by `source` or `network`.
+    pub fn limited(&self, limit: &str, by: &str) {
+        self.limited.with_label_values(&[limit, by]).inc();
+    }
+
+    /// So many are remembered by this limit.
+    pub fn limiter_keys(&self, limit: &str, by: &str, count: usize) {
+        self.limiter_keys.with_label_values(&[limit, by]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A request was refused for its API key: it is `unknown` or `revoked`, or has no `requests`, `bytes` or `boxes` left.
+    pub fn api_key_refused(&self, why: &str) {
+        self.api_keys_refused.with_label_values(&[why]).inc();
+    }
+
+    /// There was no place for a connection: by the `cap` on all, or by that on its `source`.
+    pub fn turned_away(&self, why: &str) {
+        self.turned_away.with_label_values(&[why]).inc();
+    }
+
+    /// A connection's deadline passed: that of a `head`, a `body`, for being `idle`, or of a `write`.
+    pub fn closed(&self, why: &str) {
+        self.closed.with_label_values(&[why]).inc();
+    }
+
+    /// A sweep took this long.
+    pub fn sweep_took(&self, took: Duration) {
+        self.sweep_seconds.observe(took.as_secs_f64());
     }
 
     /// A sweep was `ok`, `held` or `failed`.
@@ -144,6 +255,16 @@ fn counters(
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
     known(registry, IntGauge::with_opts(opts(name, help)))
+}
+
+fn histogram(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    seconds: &[f64],
+) -> Result<Histogram, prometheus::Error> {
+    let opts = HistogramOpts::new(format!("connectoid_{name}"), help).buckets(seconds.to_vec());
+    known(registry, Histogram::with_opts(opts))
 }
 
 fn opts(name: &str, help: &str) -> Opts {

@@ -12,12 +12,17 @@ use std::{
 
 use actix_web::web;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-use tokio::{net::TcpSocket, sync::oneshot, task::JoinHandle, time::MissedTickBehavior};
+use tokio::{
+    net::TcpSocket,
+    sync::oneshot,
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior},
+};
 
 pub use crate::http::{ClientAddress, Connections, ToldBy};
 use crate::{
     clock::Clock,
-    http::{self, About, Clients, Shared},
+    http::{self, About, Clients, Shared, Surface},
     metrics::Metrics,
     protocol::RelayUrl,
     relay::{Limiter, Rates, Relay, Rules, Sweeper, sweep_all},
@@ -28,6 +33,9 @@ use crate::{
 /// Connections that may wait to be taken: with the usual 128, a flood of others makes a client wait a second for its next
 /// try.
 const BACKLOG: u32 = 1024;
+
+/// Connections of those who watch.
+const WATCHERS: usize = 64;
 
 /// How long the database has to take what is still queued and to let go.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -40,6 +48,8 @@ const USAGE_INTERVAL: Duration = Duration::from_secs(5);
 pub struct Config {
     /// `HOST:PORT`; port 0 for any that is free.
     pub listen: String,
+    /// Where `/metrics` is served, and only there; without one it is on `listen`.
+    pub metrics_listen: Option<String>,
     /// `sqlite://PATH`, `sqlite::memory:` or `postgres://…`
     pub database: String,
     /// The URLs clients reach the relay under; with none, questions are bound to the Host header of the request.
@@ -102,6 +112,8 @@ pub enum StartError {
 pub struct Server {
     address: SocketAddr,
     http: actix_server::Server,
+    /// What serves the metrics, if they have an address of their own.
+    watching: Option<(SocketAddr, actix_server::Server)>,
     relay: Arc<Relay>,
     stopping: Arc<AtomicBool>,
     store: Arc<dyn Store>,
@@ -118,8 +130,9 @@ impl Server {
     pub async fn bind(config: Config, environment: Environment) -> Result<Self, StartError> {
         let Environment { clock, store_clock, mut rng } = environment;
         // The address first: a second server on the same port must not touch the database.
-        let listener = listen(&config.listen)?;
-        let address = listener.local_addr().map_err(|error| listen_error(&config.listen, &error))?;
+        let (listener, address) = listen("--listen", &config.listen)?;
+        let watched =
+            config.metrics_listen.map(|watched| listen("--metrics-listen", &watched)).transpose()?;
 
         let store = store::open(&config.database, config.keep, store_clock).await?;
         let secrets = match config.secrets {
@@ -137,7 +150,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
         let rng = StdRng::from_rng(&mut rng);
         let relay = Arc::new(Relay::new(store.clone(), clock.clone(), rng, rules, metrics.clone()));
-        let limiter = Arc::new(Limiter::new(config.rates, clock.clone()));
+        let limiter = Arc::new(Limiter::new(config.rates, clock.clone(), metrics.clone()));
         let shared = web::Data::new(Shared {
             relay: relay.clone(),
             limiter: limiter.clone(),
@@ -155,8 +168,16 @@ impl Server {
             body_timeout: config.connections.body_timeout,
         });
         let stopping = Arc::<AtomicBool>::default();
-        let http = http::listen(listener, shared, &config.connections, stopping.clone())
-            .map_err(|error| listen_error(&config.listen, &error))?;
+        let surface = Surface::Relay { metrics: watched.is_none() };
+        let http = http::listen(listener, surface, shared.clone(), &config.connections, stopping.clone())
+            .map_err(|error| listen_error("--listen", &config.listen, &error))?;
+        let watching = watched.map(|(listener, address)| {
+            let few = Connections { max: WATCHERS, max_per_source: WATCHERS, ..config.connections };
+            let server = http::listen(listener, Surface::Metrics, shared, &few, stopping.clone());
+            let server = server.map_err(|e| listen_error("--metrics-listen", &address.to_string(), &e))?;
+            Ok::<_, StartError>((address, server))
+        });
+        let watching = watching.transpose()?;
         let sweeping = Sweeping {
             store: store.clone(),
             sweeper: Sweeper::new(config.keep.message_ttl),
@@ -168,12 +189,17 @@ impl Server {
         let sweeping = tokio::spawn(sweeping.run(config.sweep_interval));
         let (stop_accounting, stopped) = oneshot::channel();
         let accounting = (stop_accounting, tokio::spawn(account(relay.clone(), stopped)));
-        Ok(Self { address, http, relay, stopping, store, sweeping, accounting })
+        Ok(Self { address, http, watching, relay, stopping, store, sweeping, accounting })
     }
 
     /// Where the server listens, with the port it got.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where the metrics are served, if they have an address of their own.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.watching.as_ref().map(|(address, _)| *address)
     }
 
     /// Serves until `stop` is ready, then finishes what was accepted and lets go of the database.
@@ -182,7 +208,14 @@ impl Server {
     /// If the server ends by itself.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
         let Self {
-            http, relay, stopping, store, sweeping, accounting: (stop_accounting, accounting), ..
+            http,
+            watching,
+            relay,
+            stopping,
+            store,
+            sweeping,
+            accounting: (stop_accounting, accounting),
+            ..
         } = self;
         let handle = http.handle();
         let stopping = tokio::spawn(async move {
@@ -191,7 +224,13 @@ impl Server {
             stopping.store(true, SeqCst);
             handle.stop(true).await;
         });
+        let watching = watching.map(|(_, server)| (server.handle(), tokio::spawn(server)));
         let ended = http.await;
+        // Watched to the end.
+        if let Some((handle, served)) = watching {
+            handle.stop(true).await;
+            drop(served.await);
+        }
         stopping.abort();
         sweeping.abort();
         drop(stop_accounting);
@@ -206,16 +245,17 @@ impl Server {
     }
 }
 
-fn listen(address: &str) -> Result<std::net::TcpListener, StartError> {
-    let addresses = address.to_socket_addrs().map_err(|error| listen_error(address, &error))?;
+/// A listener for what this option says, and the address it got.
+fn listen(option: &str, address: &str) -> Result<(std::net::TcpListener, SocketAddr), StartError> {
+    let addresses = address.to_socket_addrs().map_err(|error| listen_error(option, address, &error))?;
     let mut failed = io::Error::from(io::ErrorKind::InvalidInput);
     for one in addresses {
-        match listen_on(one) {
-            Ok(listener) => return Ok(listener),
+        match listen_on(one).and_then(|listener| Ok((listener.local_addr()?, listener))) {
+            Ok((address, listener)) => return Ok((listener, address)),
             Err(error) => failed = error,
         }
     }
-    Err(listen_error(address, &failed))
+    Err(listen_error(option, address, &failed))
 }
 
 fn listen_on(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -225,13 +265,13 @@ fn listen_on(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-fn listen_error(listen: &str, error: &io::Error) -> StartError {
+fn listen_error(option: &str, listen: &str, error: &io::Error) -> StartError {
     let reason = match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "the port is taken: stop what listens there, or choose another with --listen HOST:PORT".to_owned()
+            format!("the port is taken: stop what listens there, or choose another with {option} HOST:PORT")
         }
         io::ErrorKind::PermissionDenied => {
-            "this user may not use that port: choose one above 1023 with --listen HOST:PORT".to_owned()
+            format!("this user may not use that port: choose one above 1023 with {option} HOST:PORT")
         }
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
         io::ErrorKind::InvalidInput => "expected HOST:PORT, as 127.0.0.1:8080 or [::]:8080".to_owned(),
@@ -282,8 +322,12 @@ impl Sweeping {
         loop {
             ticks.tick().await;
             self.limiter.forget_idle();
+            let started = Instant::now();
             match self.once().await {
-                Ok(true) => self.metrics.sweep("ok"),
+                Ok(true) => {
+                    self.metrics.sweep("ok");
+                    self.metrics.sweep_took(started.elapsed());
+                }
                 Ok(false) => self.metrics.sweep("held"),
                 Err(error) => {
                     self.metrics.sweep("failed");

@@ -7,6 +7,7 @@ mod answer;
 mod completions;
 mod contacts;
 mod database;
+mod doctor;
 mod link;
 mod prune;
 mod receive;
@@ -46,7 +47,7 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  something failed; standard error says what
+  1  something failed; standard error says what. doctor: a check is bad
   2  the command line is not right
   3  there is nothing: no new message, no such contact
   4  the relay refused
@@ -69,6 +70,7 @@ struct Home {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Doctor(doctor::Doctor),
     Link(link::Link),
     /// Bring a key of your own
     Key {
@@ -102,6 +104,7 @@ pub fn run() -> ExitCode {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let done = match cli.command {
         Command::Serve(serve) => serve.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Link(link) => link.run(),
         Command::Key { command: KeyCommand::Import(import) } => import.run(),
         Command::Contacts(contacts) => contacts.run(),

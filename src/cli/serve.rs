@@ -36,6 +36,10 @@ pub(super) struct Serve {
     #[arg(long, env = "CONNECTOID_LISTEN", value_name = "ADDR")]
     listen: Option<String>,
 
+    /// Where to serve /metrics instead, HOST:PORT, out of strangers' sight; without it they are where the relay is
+    #[arg(long, env = "CONNECTOID_METRICS_LISTEN", value_name = "ADDR")]
+    metrics_listen: Option<String>,
+
     #[command(flatten)]
     database: Database,
 
@@ -66,8 +70,8 @@ pub(super) struct Serve {
     max_wait: Duration,
 
     /// How many checks may wait at once, at most three quarters of the connections; more get Busy
-    #[arg(long, env = "CONNECTOID_MAX_WAITERS", value_name = "COUNT", default_value_t = 12_288)]
-    max_waiters: usize,
+    #[arg(long, env = "CONNECTOID_MAX_WAITERS", value_name = "COUNT", default_value_t = MAX_WAITERS)]
+    pub(super) max_waiters: usize,
 
     /// The reverse proxies before this relay, as addresses or networks, separated by commas: clients count by the right-most
     /// hop of X-Forwarded-For that is none of these. Without it every client of a proxy counts as the same
@@ -135,7 +139,7 @@ pub(super) struct Serve {
 
     /// Connections at once; fewer if the limit of open files does not allow it
     #[arg(long, env = "CONNECTOID_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "16384", value_parser = at_least_one)]
-    max_connections: usize,
+    pub(super) max_connections: usize,
 
     /// Connections at once from one IPv4 address or IPv6 /64
     #[arg(long, env = "CONNECTOID_MAX_CONNECTIONS_PER_SOURCE", value_name = "NUMBER", default_value = "512", value_parser = at_least_one)]
@@ -171,6 +175,9 @@ fn network(text: &str) -> Result<IpNet, String> {
         .map_err(|_| "expected an address or a network, as 127.0.0.1, 10.0.0.0/8 or fd00::/8".to_owned())
 }
 
+/// Checks that may wait at once, if nothing else is said.
+pub(super) const MAX_WAITERS: usize = 12_288;
+
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
 /// The longest time an option takes: 100 years, far from where microseconds in 64 bits end.
@@ -204,10 +211,10 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 /// Descriptors for all that is no connection: databases, files, the runtimes.
-const OTHER_DESCRIPTORS: usize = 256;
+pub(super) const OTHER_DESCRIPTORS: usize = 256;
 
 /// As many descriptors as a process may have, but no more than are of use.
-const DESCRIPTORS: u64 = 65_536;
+pub(super) const DESCRIPTORS: u64 = 65_536;
 
 /// Takes as many descriptors as this process may have. How many connections that allows.
 fn connections_allowed() -> usize {
@@ -244,7 +251,7 @@ impl Serve {
         });
     }
 
-    fn config(self) -> Result<Config, Failure> {
+    pub(super) fn config(self) -> Result<Config, Failure> {
         let allowed = connections_allowed();
         if allowed < self.max_connections {
             tracing::warn!(
@@ -274,6 +281,7 @@ impl Serve {
                 .listen
                 .or_else(|| variable("PORT").map(|port| format!("0.0.0.0:{port}")))
                 .unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
+            metrics_listen: self.metrics_listen,
             database,
             urls: self.url,
             secrets: secrets.map_err(|error| Failure::with(2, format!("CONNECTOID_SECRETS: {error}")))?,
@@ -325,6 +333,9 @@ async fn serve(config: Config, format: LogFormat) -> Result<(), Failure> {
         // Every line is to be an object.
         LogFormat::Json => tracing::info!(%address, database, "listening"),
     }
+    if let Some(address) = server.metrics_address() {
+        tracing::info!(%address, "metrics");
+    }
     if urls.is_empty() {
         tracing::warn!(
             "no --url: questions are bound to the Host header; set --url before others use this relay"
@@ -360,7 +371,7 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
 }
 
 /// The database as it may be shown: without its password.
-fn shown(url: &str) -> String {
+pub(super) fn shown(url: &str) -> String {
     match url.split_once("://").filter(|(scheme, _)| scheme.starts_with("postgres")) {
         Some((scheme, rest)) => {
             let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);

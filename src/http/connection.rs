@@ -38,6 +38,7 @@ use tokio::{
 };
 
 use super::places::Place;
+use crate::metrics::Metrics;
 
 /// How long the rest of an unread body is thrown away, so that the client sees the reply and not a reset.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
@@ -126,6 +127,35 @@ pub(super) async fn in_work<B: MessageBody>(
     Ok(reply)
 }
 
+/// How actix begins its reply to a first head that is late.
+const LATE: &[u8] = b"HTTP/1.1 408 ";
+
+/// Counts one open connection until it is dropped, and why it was closed, if a deadline did it.
+struct Counted {
+    metrics: Arc<Metrics>,
+    closed: bool,
+}
+
+impl Counted {
+    fn new(metrics: Arc<Metrics>) -> Self {
+        metrics.connections.inc();
+        Self { metrics, closed: false }
+    }
+
+    fn closed(&mut self, why: &str) {
+        if !self.closed {
+            self.closed = true;
+            self.metrics.closed(why);
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.connections.dec();
+    }
+}
+
 /// A stream with deadlines.
 pub(super) struct Connection<S> {
     stream: S,
@@ -138,16 +168,18 @@ pub(super) struct Connection<S> {
     /// The deadline of a reply that the client does not take as it comes.
     write_by: Option<Instant>,
     alarm: Pin<Box<Sleep>>,
+    counted: Counted,
     _place: Option<Place>,
 }
 
 impl<S> Connection<S> {
     /// A connection that begins now. It holds its place as long as it lives.
-    pub(super) fn new(stream: S, deadlines: Deadlines, place: Option<Place>) -> Self {
+    pub(super) fn new(stream: S, deadlines: Deadlines, place: Option<Place>, metrics: Arc<Metrics>) -> Self {
         let read_by = Instant::now() + deadlines.head + GRACE;
         let alarm = Box::pin(tokio::time::sleep_until(read_by));
         let peer = Arc::default();
-        Self { stream, peer, deadlines, idle: false, read_by, write_by: None, alarm, _place: place }
+        let counted = Counted::new(metrics);
+        Self { stream, peer, deadlines, idle: false, read_by, write_by: None, alarm, counted, _place: place }
     }
 
     pub(super) fn peer(&self) -> Arc<Peer> {
@@ -191,7 +223,14 @@ impl<S> Connection<S> {
         if self.alarm.deadline() != by {
             self.alarm.as_mut().reset(by);
         }
-        self.alarm.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        self.alarm.as_mut().poll(cx).map(|()| {
+            if self.write_by.is_some() {
+                self.counted.closed("write");
+            } else if !self.peer.closing.load(SeqCst) {
+                self.counted.closed(if self.idle { "idle" } else { "head" });
+            }
+            Err(io::ErrorKind::TimedOut.into())
+        })
     }
 }
 
@@ -218,6 +257,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if !this.in_work() {
+            if bytes.starts_with(LATE) {
+                this.counted.closed("head");
+            }
             this.replies();
         }
         match Pin::new(&mut this.stream).poll_write(cx, bytes) {
@@ -276,7 +318,8 @@ mod tests {
     fn connection(head: Duration, idle: Duration) -> (Connection<DuplexStream>, DuplexStream, Arc<Peer>) {
         let (client, stream) = duplex(64);
         let deadlines = Deadlines { head, idle, stop: SOON, stopping: Arc::default() };
-        let connection = Connection::new(stream, deadlines, None);
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let connection = Connection::new(stream, deadlines, None, metrics);
         let peer = connection.peer();
         (connection, client, peer)
     }
@@ -284,6 +327,11 @@ mod tests {
     async fn timed_out(connection: &mut Connection<DuplexStream>) {
         let error = connection.read(&mut [0; 64]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    fn closed(connection: &Connection<DuplexStream>, why: &str) -> bool {
+        let text = String::from_utf8(connection.counted.metrics.text().unwrap()).unwrap();
+        text.contains(&format!("connectoid_connections_closed_total{{why=\"{why}\"}} 1\n"))
     }
 
     async fn nothing_happens(connection: &mut Connection<DuplexStream>) {
@@ -298,6 +346,7 @@ mod tests {
         assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), 3);
         timed_out(&mut connection).await;
         assert!(began.elapsed() >= GRACE, "actix's own deadline comes first");
+        assert!(closed(&connection, "head"));
     }
 
     #[tokio::test]
@@ -308,6 +357,7 @@ mod tests {
         client.write_all(b"G").await.unwrap();
         assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), 1);
         timed_out(&mut connection).await;
+        assert!(closed(&connection, "head"));
     }
 
     #[tokio::test]
@@ -315,6 +365,7 @@ mod tests {
         let (mut connection, _client, _) = connection(HOUR, SOON);
         connection.write_all(b"a reply").await.unwrap();
         timed_out(&mut connection).await;
+        assert!(closed(&connection, "idle"));
     }
 
     #[tokio::test]
@@ -343,6 +394,7 @@ mod tests {
         client.write_all(b"more").await.unwrap();
         assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), 4);
         timed_out(&mut connection).await;
+        assert!(!closed(&connection, "idle") && !closed(&connection, "head"));
     }
 
     #[tokio::test]
@@ -353,6 +405,7 @@ mod tests {
         let error = connection.write_all(&[0; 65]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(began.elapsed() >= SOON);
+        assert!(closed(&connection, "write"));
         // Progress earns a little, a millisecond for 4 bytes.
         let by = connection.write_by.unwrap();
         connection.deadlines.stopping.store(false, SeqCst);

@@ -24,6 +24,7 @@ use crate::{
 pub(super) async fn post(request: HttpRequest, payload: Payload, shared: Data<Shared>) -> HttpResponse {
     let Ok(body) = timeout(shared.body_timeout, read_body(&request, payload)).await else {
         shared.metrics.request("none", "Bad request", shared.body_timeout);
+        shared.metrics.closed("body");
         let seconds = shared.body_timeout.as_secs_f64();
         let mut reply = refuse(&Refusal::bad(format!("the body did not arrive within {seconds} seconds")));
         reply.head_mut().set_connection_type(ConnectionType::Close);

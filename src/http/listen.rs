@@ -13,18 +13,23 @@ use std::{
 use actix_http::{HttpService, KeepAlive, error::DispatchError};
 use actix_server::Server;
 use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
-use actix_web::{App, dev::AppConfig, middleware::from_fn, web};
+use actix_web::{
+    App,
+    dev::AppConfig,
+    middleware::from_fn,
+    web::{self, ServiceConfig},
+};
 use ipnet::IpNet;
 use tokio::net::TcpStream;
 
 use super::{
     Shared,
     connection::{Connection, Deadlines, LINGER, in_work},
-    headers,
-    places::Places,
-    refusal_on_the_wire, routes,
+    headers, metrics_routes,
+    places::{NoPlace, Places},
+    refusal_on_the_wire, relay_routes,
 };
-use crate::protocol::Refusal;
+use crate::{metrics::Metrics, protocol::Refusal};
 
 /// How long requests in flight have to end after the server was told to stop. Their own deadlines come before.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -66,15 +71,42 @@ impl Default for Connections {
     }
 }
 
-/// Serves the relay to whoever connects. `stopping` is to be set before the server is told to stop.
+/// What is served on a listener.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Surface {
+    /// The relay, with its metrics or without.
+    Relay { metrics: bool },
+    /// The metrics alone, for those who watch it.
+    Metrics,
+}
+
+impl Surface {
+    /// Threads that serve it.
+    fn workers(self) -> usize {
+        match self {
+            Self::Relay { .. } => std::thread::available_parallelism().map_or(2, NonZeroUsize::get).min(512),
+            Self::Metrics => 1,
+        }
+    }
+
+    fn routes(self, config: &mut ServiceConfig) {
+        match self {
+            Self::Relay { metrics } => relay_routes(config, metrics),
+            Self::Metrics => metrics_routes(config),
+        }
+    }
+}
+
+/// Serves a surface to whoever connects. `stopping` is to be set before the server is told to stop.
 pub(crate) fn listen(
     listener: TcpListener,
+    surface: Surface,
     shared: web::Data<Shared>,
     settings: &Connections,
     stopping: Arc<AtomicBool>,
 ) -> io::Result<Server> {
     let address = listener.local_addr()?;
-    let workers = std::thread::available_parallelism().map_or(2, NonZeroUsize::get).min(512);
+    let workers = surface.workers();
     let door = Arc::new(Door {
         places: Places::new(settings.max, settings.max_per_source, settings.exempt.clone()),
         deadlines: Deadlines {
@@ -84,6 +116,7 @@ pub(crate) fn listen(
             stopping,
         },
         full: refusal_on_the_wire(&Refusal::Busy { retry_after: FULL_RETRY })?,
+        metrics: shared.metrics.clone(),
     });
     let head_timeout = settings.head_timeout;
     let builder = Server::build();
@@ -94,8 +127,8 @@ pub(crate) fn listen(
         .shutdown_timeout(SHUTDOWN_TIMEOUT.as_secs())
         .disable_signals()
         .listen("connectoid", listener, move || {
-            let app =
-                App::new().app_data(shared.clone()).wrap(headers()).wrap(from_fn(in_work)).configure(routes);
+            let app = App::new().app_data(shared.clone()).wrap(headers()).wrap(from_fn(in_work));
+            let app = app.configure(|config| surface.routes(config));
             let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
             let stop = stop.clone();
             let http = HttpService::build()
@@ -123,14 +156,22 @@ struct Door {
     places: Arc<Places>,
     deadlines: Deadlines,
     full: Vec<u8>,
+    metrics: Arc<Metrics>,
 }
 
 impl Door {
     fn admit(&self, stream: TcpStream) -> Result<(Connection<TcpStream>, Option<SocketAddr>), DispatchError> {
         let address = stream.peer_addr()?;
         match self.places.take(address.ip()) {
-            Some(place) => Ok((Connection::new(stream, self.deadlines.clone(), Some(place)), Some(address))),
-            None => {
+            Ok(place) => {
+                let (deadlines, metrics) = (self.deadlines.clone(), self.metrics.clone());
+                Ok((Connection::new(stream, deadlines, Some(place), metrics), Some(address)))
+            }
+            Err(why) => {
+                self.metrics.turned_away(match why {
+                    NoPlace::Cap => "cap",
+                    NoPlace::Source => "source",
+                });
                 self.turn_away(stream)?;
                 Err(DispatchError::Io(io::ErrorKind::ConnectionRefused.into()))
             }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use actix_web::{
-    HttpRequest, HttpResponse, HttpResponseBuilder, guard,
+    HttpRequest, HttpResponse, HttpResponseBuilder, Resource, guard,
     http::{
         Method, StatusCode,
         header::{self, ContentType, HeaderName, HeaderValue},
@@ -26,7 +26,10 @@ use actix_web::{
 use serde::Serialize;
 
 use self::connection::Peer;
-pub(crate) use self::{client_address::Clients, listen::listen};
+pub(crate) use self::{
+    client_address::Clients,
+    listen::{Surface, listen},
+};
 pub use self::{
     client_address::{ClientAddress, ToldBy},
     listen::Connections,
@@ -64,10 +67,29 @@ pub(crate) struct About {
     pub(crate) rates: Rates,
 }
 
-/// Every path of the relay.
-fn routes(config: &mut ServiceConfig) {
-    let only =
-        |path: &str| web::resource(path.to_owned()).route(options()).default_service(web::to(only_get));
+/// A path that is only to be looked at.
+fn only(path: &str) -> Resource {
+    web::resource(path.to_owned()).route(options()).default_service(web::to(only_get))
+}
+
+fn metrics() -> Resource {
+    only("/metrics").route(get_or_head().to(pages::metrics))
+}
+
+fn health() -> Resource {
+    only("/health").route(get_or_head().to(pages::health))
+}
+
+/// Every path of a listener for metrics.
+fn metrics_routes(config: &mut ServiceConfig) {
+    config.service(metrics()).service(health()).default_service(web::to(elsewhere));
+}
+
+/// Every path of the relay. Its metrics are not among them if they have a listener of their own.
+fn relay_routes(config: &mut ServiceConfig, with_metrics: bool) {
+    if with_metrics {
+        config.service(metrics());
+    }
     config
         .service(
             web::resource("/")
@@ -83,9 +105,8 @@ fn routes(config: &mut ServiceConfig) {
         .service(only("/page.js").route(get_or_head().to(page::script)))
         .service(only("/icon.svg").route(get_or_head().to(page::icon)))
         .service(only("/info").route(get_or_head().to(pages::info)))
-        .service(only("/health").route(get_or_head().to(pages::health)))
+        .service(health())
         .service(only("/ready").route(get_or_head().to(pages::ready)))
-        .service(only("/metrics").route(get_or_head().to(pages::metrics)))
         .service(only("/openapi.yaml").route(get_or_head().to(pages::openapi)))
         .default_service(web::to(elsewhere));
 }

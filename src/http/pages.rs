@@ -179,6 +179,7 @@ pub(super) async fn metrics(shared: Data<Shared>) -> HttpResponse {
     shared.metrics.messages.set(gauge(held.messages));
     shared.metrics.bytes.set(gauge(held.bytes));
     shared.metrics.boxes.set(gauge(held.boxes));
+    shared.limiter.count_keys();
     match shared.metrics.text() {
         Ok(text) => HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text),
         Err(error) => {

@@ -25,6 +25,15 @@ struct Taken {
     sources: HashMap<Source, usize>,
 }
 
+/// Why there is no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoPlace {
+    /// All are taken.
+    Cap,
+    /// Its source has as many as it may.
+    Source,
+}
+
 /// One connection's place, free again when it is dropped.
 pub(super) struct Place {
     places: Arc<Places>,
@@ -39,20 +48,23 @@ impl Places {
     }
 
     /// A place for a connection from this address, if there is one.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Place, NoPlace> {
         let address = address.to_canonical();
         let exempt = self.exempt.iter().any(|net| net.contains(&address));
         let source = (!exempt).then(|| Source::of(address));
         let mut taken = self.taken();
         let of_source = source.and_then(|source| taken.sources.get(&source)).copied().unwrap_or(0);
-        if taken.all >= self.max || of_source >= self.max_per_source {
-            return None;
+        if taken.all >= self.max {
+            return Err(NoPlace::Cap);
+        }
+        if of_source >= self.max_per_source {
+            return Err(NoPlace::Source);
         }
         taken.all += 1;
         if let Some(source) = source {
             taken.sources.insert(source, of_source + 1);
         }
-        Some(Place { places: self.clone(), source })
+        Ok(Place { places: self.clone(), source })
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -87,11 +99,11 @@ mod tests {
         let places = Places::new(2, 9, vec!["10.0.0.0/8".parse().unwrap()]);
         let first = places.take(ip("192.0.2.1"));
         let second = places.take(ip("10.0.0.1"));
-        assert!(first.is_some() && second.is_some());
-        assert!(places.take(ip("192.0.2.3")).is_none());
-        assert!(places.take(ip("10.0.0.2")).is_none(), "the exempt need a place too");
+        assert!(first.is_ok() && second.is_ok());
+        assert_eq!(places.take(ip("192.0.2.3")).err(), Some(NoPlace::Cap));
+        assert!(places.take(ip("10.0.0.2")).is_err(), "the exempt need a place too");
         drop(second);
-        assert!(places.take(ip("192.0.2.3")).is_some());
+        assert!(places.take(ip("192.0.2.3")).is_ok());
     }
 
     #[test]
@@ -102,13 +114,14 @@ mod tests {
             (["2001:db8:1:2::1", "2001:db8:1:2::2", "2001:db8:1:2:ffff::"], "2001:db8:1:3::1"),
         ] {
             let [first, second, third] = same.map(|address| places.take(ip(address)));
-            assert!(first.is_some() && second.is_some() && third.is_none(), "{same:?}");
-            assert!(places.take(ip(other)).is_some());
+            assert!(first.is_ok() && second.is_ok(), "{same:?}");
+            assert_eq!(third.err(), Some(NoPlace::Source), "{same:?}");
+            assert!(places.take(ip(other)).is_ok());
             drop(first);
-            assert!(places.take(ip(same[2])).is_some());
+            assert!(places.take(ip(same[2])).is_ok());
         }
         let exempt = ["10.1.1.1"; 5].map(|address| places.take(ip(address)));
-        assert!(exempt.iter().all(Option::is_some));
+        assert!(exempt.iter().all(Result::is_ok));
         drop(exempt);
         assert!(places.taken().sources.is_empty() && places.taken().all == 0, "nothing is kept of who left");
     }

@@ -79,10 +79,14 @@ impl ApiKeys {
             Some(hash) => self.look_up(hash, now).await.map_err(busy(&self.metrics))?,
             None => None,
         };
-        let key = key.ok_or(Refusal::NotAllowed {
-            detail: "this relay asks for an API key in ext: ask who runs it for one".into(),
-        })?;
+        let Some(key) = key else {
+            self.metrics.api_key_refused("unknown");
+            return Err(Refusal::NotAllowed {
+                detail: "this relay asks for an API key in ext: ask who runs it for one".into(),
+            });
+        };
         if key.revoked {
+            self.metrics.api_key_refused("revoked");
             return Err(Refusal::NotAllowed {
                 detail: "the API key in ext was revoked: ask who runs this relay for another".into(),
             });
@@ -156,16 +160,18 @@ impl ApiKeys {
     fn count(&self, key: &ApiKey, bytes: i64, now: i64) -> Result<(), Refusal> {
         let mut counts = lock(&self.counts);
         let Count { stored, pending } = counts.entry((key.id, day(now))).or_default();
-        let used_up = |detail: &'static str| {
+        let used_up = |what: &str, detail: &'static str| {
+            self.metrics.api_key_refused(what);
             Err(Refusal::TooOften { detail: detail.into(), retry_after: seconds_to_midnight(now) })
         };
         let requests = stored.requests + pending.requests;
         if key.quota.requests_per_day.is_some_and(|most| requests >= most) {
-            return used_up("the API key in ext has used up its requests of this day (UTC)");
+            return used_up("requests", "the API key in ext has used up its requests of this day (UTC)");
         }
         let used = stored.bytes + pending.bytes;
         if bytes > 0 && key.quota.bytes_per_day.is_some_and(|most| used.saturating_add(bytes) > most) {
             return used_up(
+                "bytes",
                 "the API key in ext has fewer bytes left on this day (UTC) than this message has",
             );
         }

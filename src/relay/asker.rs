@@ -7,7 +7,7 @@ use std::{
 };
 
 use rand::{SeedableRng as _, rngs::StdRng};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     metrics::Metrics,
@@ -81,12 +81,14 @@ impl Asker {
         let mut rng = StdRng::from_rng(&mut *self.seed.lock().unwrap_or_else(PoisonError::into_inner));
         let (secrets, relay) = (self.secrets.clone(), relay.clone());
         let sealing = tokio::task::spawn_blocking(move || {
+            let started = Instant::now();
             let question = ask(&mut rng, &secrets, &relay, &key, now);
-            (question, core)
+            (question, started.elapsed(), core)
         });
-        let (question, core) = sealing.await.map_err(|_| busy())?;
+        let (question, took, core) = sealing.await.map_err(|_| busy())?;
         let question = question.map_err(|_| busy())?;
         self.metrics.question("sealed");
+        self.metrics.seal(took);
         self.remember(name, Asked { at: now, question: question.clone() });
         // Only now: whoever waits for this core may be waiting for this question.
         drop(core);

@@ -23,6 +23,7 @@ use serde::Serialize;
 use super::Source;
 use crate::{
     clock::Clock,
+    metrics::Metrics,
     protocol::{PublicKey, Refusal, Request, limits},
 };
 
@@ -133,6 +134,7 @@ pub struct Limiter {
     levels: Mutex<Levels>,
     hasher: RandomState,
     clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
     most_boxes: u32,
 }
 
@@ -148,16 +150,36 @@ struct BySource {
     network: Level,
 }
 
-/// A level, whose bucket of it, and how a refusal calls that one.
-type Asked<'a> = (&'a Level, u64, &'static str);
+impl Levels {
+    fn all(&self) -> impl Iterator<Item = (LevelName, &Level)> {
+        let by_source = [("send", &self.send), ("check", &self.check), ("receive", &self.receive)];
+        let by_source = by_source.into_iter().filter_map(|(limit, by)| Some((limit, by.as_ref()?)));
+        let by_source = by_source
+            .flat_map(|(limit, by)| [((limit, "source"), &by.source), ((limit, "network"), &by.network)]);
+        by_source.chain(self.send_to_box.iter().map(|level| (("send_to_box", "source"), level)))
+    }
+}
+
+/// A bucket that a request takes from.
+struct Asked<'a> {
+    level: &'a Level,
+    key: u64,
+    /// How a refusal calls it.
+    whose: &'static str,
+    /// How the metrics call it.
+    name: LevelName,
+}
+
+/// A limit, and by whom it counts: `source` or `network`.
+type LevelName = (&'static str, &'static str);
 
 impl Limiter {
     /// `clock` says how much time passes.
-    pub fn new(rates: Rates, clock: Arc<dyn Clock>) -> Self {
-        Self::remembering(MOST_KEYS, rates, clock)
+    pub fn new(rates: Rates, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
+        Self::remembering(MOST_KEYS, rates, clock, metrics)
     }
 
-    fn remembering(most_keys: usize, rates: Rates, clock: Arc<dyn Clock>) -> Self {
+    fn remembering(most_keys: usize, rates: Rates, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
         let level = |rate: Rate, times| Level::new(rate.quota(times), most_keys, clock.clone());
         let by_source = |rate: Rate| BySource { source: level(rate, 1), network: level(rate, NETWORK) };
         let levels = Levels {
@@ -167,7 +189,7 @@ impl Limiter {
             receive: rates.receive.map(by_source),
         };
         let most_boxes = rates.most_boxes();
-        Self { levels: Mutex::new(levels), hasher: RandomState::new(), clock, most_boxes }
+        Self { levels: Mutex::new(levels), hasher: RandomState::new(), clock, metrics, most_boxes }
     }
 
     /// Counts a request, if it is within the rates. One that is refused costs nothing.
@@ -192,8 +214,13 @@ impl Limiter {
     pub fn send(&self, source: Source, key: &PublicKey) -> Result<(), Refusal> {
         let levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
         let to_box = levels.send_to_box.iter();
-        let to_box = to_box.map(|level| (level, self.hash((source, key)), "your address to this box"));
-        self.take(1, "sends", to_box.chain(self.by_source(&levels.send, source)))
+        let to_box = to_box.map(|level| Asked {
+            level,
+            key: self.hash((source, key)),
+            whose: "your address to this box",
+            name: ("send_to_box", "source"),
+        });
+        self.take(1, "sends", to_box.chain(self.by_source("send", &levels.send, source)))
     }
 
     /// Counts a `check` of so many boxes.
@@ -205,7 +232,7 @@ impl Limiter {
             return Err(Refusal::bad(format!("a check may name {} boxes at most", self.most_boxes)));
         }
         let levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
-        self.take(boxes, "checks", self.by_source(&levels.check, source))
+        self.take(boxes, "checks", self.by_source("check", &levels.check, source))
     }
 
     /// Counts a `receive` or a `delete`.
@@ -214,27 +241,37 @@ impl Limiter {
     /// As [`Limiter::admit`].
     pub fn receive(&self, source: Source) -> Result<(), Refusal> {
         let levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
-        self.take(1, "receives and deletes", self.by_source(&levels.receive, source))
+        self.take(1, "receives and deletes", self.by_source("receive", &levels.receive, source))
     }
 
     /// Forgets who has asked for nothing lately, which changes no outcome: their buckets are full.
     pub fn forget_idle(&self) {
         let levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
-        let by_source = [&levels.send, &levels.check, &levels.receive].into_iter().flatten();
-        let by_source = by_source.flat_map(|by| [&by.source, &by.network]);
-        for level in by_source.chain(&levels.send_to_box) {
+        for (_, level) in levels.all() {
             level.forget_idle();
+        }
+    }
+
+    /// Tells the metrics how many each level remembers.
+    pub fn count_keys(&self) {
+        let levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((limit, by), level) in levels.all() {
+            self.metrics.limiter_keys(limit, by, level.limiter.len());
         }
     }
 
     fn by_source<'a>(
         &self,
+        limit: &'static str,
         levels: &'a Option<BySource>,
         source: Source,
     ) -> impl Iterator<Item = Asked<'a>> + use<'a> {
         let (address, network) = (self.hash(source), self.hash(source.network()));
         levels.iter().flat_map(move |by| {
-            [(&by.source, address, "your address"), (&by.network, network, "your network")]
+            [
+                Asked { level: &by.source, key: address, whose: "your address", name: (limit, "source") },
+                Asked { level: &by.network, key: network, whose: "your network", name: (limit, "network") },
+            ]
         })
     }
 
@@ -243,22 +280,23 @@ impl Limiter {
     fn take<'a>(&self, cost: u32, what: &str, asked: impl Iterator<Item = Asked<'a>>) -> Result<(), Refusal> {
         let cost = NonZeroU32::new(cost).unwrap_or(NonZeroU32::MIN);
         let asked: Vec<Asked<'_>> = asked.collect();
-        let mut longest: Option<(Duration, &str)> = None;
-        for (level, key, whose) in &asked {
-            if let Err(wait) = level.ask(Step::Look(*key), cost, self.clock.elapsed())
+        let mut longest: Option<(Duration, &Asked<'_>)> = None;
+        for one in &asked {
+            if let Err(wait) = one.level.ask(Step::Look(one.key), cost, self.clock.elapsed())
                 && longest.is_none_or(|(longest, _)| wait > longest)
             {
-                longest = Some((wait, whose));
+                longest = Some((wait, one));
             }
         }
-        if let Some((wait, whose)) = longest {
+        if let Some((wait, Asked { whose, name: (limit, by), .. })) = longest {
+            self.metrics.limited(limit, by);
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             return Err(Refusal::TooOften {
                 detail: format!("too many {what} from {whose}; wait as long as retryAfter says").into(),
                 retry_after: u32::try_from(seconds.max(1)).unwrap_or(u32::MAX),
             });
         }
-        for (level, key, _) in &asked {
+        for Asked { level, key, .. } in &asked {
             // It was there a moment ago, and the lock is held.
             let _ = level.ask(Step::Take(*key), cost, self.clock.elapsed());
         }
@@ -398,7 +436,7 @@ mod tests {
 
     fn limiter(most_keys: usize, rates: Rates) -> (Limiter, Arc<HandClock>) {
         let clock = Arc::new(HandClock::at(0));
-        (Limiter::remembering(most_keys, rates, clock.clone()), clock)
+        (Limiter::remembering(most_keys, rates, clock.clone(), Arc::new(Metrics::new().unwrap())), clock)
     }
 
     /// How many of `tries` passed, and the last refusal.

@@ -175,7 +175,10 @@ impl Relay {
                 retry_after: FULL_RETRY,
             }),
             Appended::NoRoom => Err(Refusal::Busy { retry_after: NO_ROOM_RETRY }),
-            Appended::NoMoreBoxes => Err(api_keys::no_more_boxes()),
+            Appended::NoMoreBoxes => {
+                self.metrics.api_key_refused("boxes");
+                Err(api_keys::no_more_boxes())
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use sqlx::{ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Pool, Type};
 
-use super::{BoxFuture, OpenError, Quota, StoreError, Usage, Used, migrations, postgres, sqlite};
+use super::{BoxFuture, OpenError, Quota, Schema, StoreError, Usage, Used, migrations, postgres, sqlite};
 use crate::clock::micros;
 
 /// An operator's view of a database.
@@ -129,20 +129,40 @@ where
     usize: ColumnIndex<DB::Row>,
     for<'q> i64: Decode<'q, DB> + Type<DB>,
 {
-    let steps: Vec<(i64,)> = match sqlx::query_as(SCHEMA).fetch_all(&pool).await {
+    match schema_of(&pool, ours).await? {
+        Schema::Ours(schema) => Ok(SqlAdmin { pool, schema }),
+        Schema::Missing => Err(OpenError::NoSchema),
+        Schema::Older(theirs) => Err(OpenError::OlderSchema(theirs)),
+        Schema::Newer(unknown) => Err(OpenError::NewerSchema(unknown)),
+    }
+}
+
+/// How far the schema is, compared with our steps.
+pub(super) async fn schema_of<DB>(
+    pool: &Pool<DB>,
+    ours: &sqlx::migrate::Migrator,
+) -> Result<Schema, OpenError>
+where
+    DB: Database,
+    DB::Arguments: IntoArguments<DB>,
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    usize: ColumnIndex<DB::Row>,
+    for<'q> i64: Decode<'q, DB> + Type<DB>,
+{
+    let steps: Vec<(i64,)> = match sqlx::query_as(SCHEMA).fetch_all(pool).await {
         Ok(steps) => steps,
-        Err(error) if is_missing_table(&error) => return Err(OpenError::NoSchema),
+        Err(error) if is_missing_table(&error) => return Ok(Schema::Missing),
         Err(error) => return Err(OpenError::Unreadable(StoreError::from(error).to_string())),
     };
     let theirs: BTreeSet<i64> = steps.into_iter().map(|(version,)| version).collect();
     let ours: BTreeSet<i64> = ours.iter().map(|step| step.version).collect();
     if let Some(unknown) = theirs.difference(&ours).last() {
-        return Err(OpenError::NewerSchema(*unknown));
+        return Ok(Schema::Newer(*unknown));
     }
-    match ours.last() {
-        Some(&schema) if theirs == ours => Ok(SqlAdmin { pool, schema }),
-        _ => Err(OpenError::OlderSchema(theirs.last().copied().unwrap_or_default())),
-    }
+    Ok(match ours.last() {
+        Some(&schema) if theirs == ours => Schema::Ours(schema),
+        _ => Schema::Older(theirs.last().copied().unwrap_or_default()),
+    })
 }
 
 /// SQLite has no code of its own for it; PostgreSQL's is SQLSTATE 42P01.

@@ -5,6 +5,7 @@
 mod admin;
 mod api_keys;
 mod arrivals;
+mod facts;
 mod migrations;
 mod notify;
 mod postgres;
@@ -19,6 +20,7 @@ pub use self::{
     admin::{Admin, NamedKey, Stats, open_admin},
     api_keys::{ApiKey, Quota, Under, Usage, Used},
     arrivals::{Arrivals, Waiting},
+    facts::{Facts, PostgresFacts, Schema, SqliteFacts, facts},
 };
 use crate::{
     clock::Clock,

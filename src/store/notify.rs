@@ -91,6 +91,32 @@ async fn listen_once(pool: &Pool<Postgres>, arrivals: &Arrivals, instance: u64) 
     Ok(())
 }
 
+/// A channel of its own, for trying.
+const TRIAL: &str = "connectoid_trial";
+
+const MARK: &str = "select cast(gen_random_uuid() as text)";
+
+/// How long a notification may be on its way.
+const ON_ITS_WAY: Duration = Duration::from_secs(3);
+
+/// Whether one connection of this pool hears what another says.
+pub(super) async fn hears(pool: &Pool<Postgres>) -> Result<bool, sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.eager_reconnect(false);
+    listener.listen(TRIAL).await?;
+    let (mark,): (String,) = sqlx::query_as(MARK).fetch_one(pool).await?;
+    sqlx::query(NOTIFY).bind(TRIAL).bind(&mark).execute(pool).await?;
+    let heard = async {
+        while let Some(notification) = listener.try_recv().await? {
+            if notification.payload() == mark {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    timeout(ON_ITS_WAY, heard).await.unwrap_or(Ok(false))
+}
+
 fn hear(notification: &PgNotification, arrivals: &Arrivals, instance: u64) {
     match read(notification.payload()) {
         Some((from, _)) if from == instance => {}

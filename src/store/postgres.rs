@@ -8,11 +8,13 @@ use sqlx::{
 };
 
 use super::{
-    Arrivals, Keep, OpenError, migrations, notify,
+    Arrivals, Keep, OpenError, PostgresFacts,
+    admin::schema_of,
+    migrations, notify,
     room::Room,
     sql::{SqlStore, Tables},
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, micros};
 
 /// Connections of one instance. Free tiers allow 20 to 100 in all.
 const CONNECTIONS: u32 = 10;
@@ -71,6 +73,63 @@ pub(super) async fn open(
 /// For an operator's commands, beside the instances of the relay.
 pub(super) async fn open_admin(url: &str) -> Result<Pool<Postgres>, OpenError> {
     connect(url, 1).await
+}
+
+/// Looks at a server, and compares this clock with its own.
+pub(super) async fn facts(url: &str, clock: &dyn Clock) -> Result<PostgresFacts, OpenError> {
+    // One connection hears what the other says.
+    let pool = connect(url, 2).await?;
+    let facts = look(&pool, clock).await;
+    pool.close().await;
+    facts
+}
+
+const SETTINGS: &str = "
+    select cast(current_setting('server_version_num') as bigint), current_setting('fsync'),
+           current_setting('synchronous_commit'), current_setting('full_page_writes'),
+           cast(current_setting('max_connections') as bigint)
+             - cast(current_setting('superuser_reserved_connections') as bigint),
+           pg_is_in_recovery()";
+
+const CLOCK: &str = "select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)";
+
+/// Answers that are waited for.
+const ROUND_TRIPS: u32 = 5;
+
+async fn look(pool: &Pool<Postgres>, clock: &dyn Clock) -> Result<PostgresFacts, OpenError> {
+    let said = |error: sqlx::Error| cannot(text(&error));
+    let (version, fsync, synchronous_commit, full_page_writes, connections, in_recovery): (
+        i64,
+        String,
+        String,
+        String,
+        i64,
+        bool,
+    ) = sqlx::query_as(SETTINGS).fetch_one(pool).await.map_err(said)?;
+    let (mut round_trip, mut ahead) = (Duration::MAX, 0);
+    for _ in 0..ROUND_TRIPS {
+        let (began, before) = (clock.elapsed(), clock.now());
+        let (theirs,): (i64,) = sqlx::query_as(CLOCK).fetch_one(pool).await.map_err(said)?;
+        let took = clock.elapsed().saturating_sub(began);
+        if took < round_trip {
+            (round_trip, ahead) = (took, theirs - before - micros(took) / 2);
+        }
+    }
+    Ok(PostgresFacts {
+        version,
+        schema: schema_of(pool, &migrations::postgres()).await?,
+        settings: [
+            ("fsync", fsync),
+            ("synchronous_commit", synchronous_commit),
+            ("full_page_writes", full_page_writes),
+        ],
+        connections,
+        in_recovery,
+        round_trip,
+        ahead,
+        // A replica knows neither.
+        hears: !in_recovery && notify::hears(pool).await.map_err(said)?,
+    })
 }
 
 async fn connect(url: &str, connections: u32) -> Result<Pool<Postgres>, OpenError> {

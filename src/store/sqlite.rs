@@ -120,6 +120,60 @@ pub(super) async fn open_admin(path: &str) -> Result<Pool<Sqlite>, OpenError> {
     pool(1).connect_with(options).await.map_err(|e| unreadable(path, &e))
 }
 
+/// What can be seen of a file.
+pub(super) struct Seen {
+    /// Its one name.
+    pub(super) path: PathBuf,
+    /// Whether a relay has it.
+    pub(super) in_use: bool,
+    /// To read it, and whether it writes ahead; none if it is not there.
+    pub(super) file: Option<(Pool<Sqlite>, bool)>,
+}
+
+/// Looks at a file without changing anything, also while a relay has it.
+pub(super) async fn look(given: &Path) -> Result<Seen, OpenError> {
+    let path = canonical(given)?;
+    let in_use = is_locked(&path);
+    if !path.exists() {
+        return Ok(Seen { path, in_use, file: None });
+    }
+    look_at_file(&path, OpenOptions::new().read(true))?;
+    // Where there is no log to read, none is to be made: even a reader would.
+    let has_log = beside(&path, "-wal").exists();
+    let options = SqliteConnectOptions::new()
+        .filename(&path)
+        .read_only(true)
+        .immutable(!has_log)
+        .busy_timeout(Duration::from_secs(5))
+        .disable_statement_logging();
+    if !is_ours(&options).await.map_err(|e| unreadable(&path, &e))? {
+        return Err(file_error(&path, NOT_OURS));
+    }
+    let writes_ahead = writes_ahead(&path).map_err(|error| file_error(&path, error))?;
+    let pool = pool(1).connect_with(options).await.map_err(|e| unreadable(&path, &e))?;
+    Ok(Seen { path, in_use, file: Some((pool, writes_ahead)) })
+}
+
+/// As the file's header says (section 1.3.3 of SQLite's file format): a connection that is not to change anything does not know it.
+fn writes_ahead(path: &Path) -> std::io::Result<bool> {
+    let mut header = Vec::new();
+    File::open(path)?.take(20).read_to_end(&mut header)?;
+    Ok(header.get(18..20) == Some(&[2, 2]))
+}
+
+/// Whether a relay has the file. Takes a share of its lock to see it, and lets go at once.
+fn is_locked(path: &Path) -> bool {
+    let lock = File::open(beside(path, ".lock"));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// A file beside this one, named by what comes behind its name.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
 /// A database that is gone with the process, in its one connection.
 async fn open_in_memory(keep: Keep, clock: Option<Arc<dyn Clock>>) -> Result<SqlStore<Sqlite>, OpenError> {
     let path = Path::new(":memory:");
@@ -159,9 +213,7 @@ fn canonical(path: &Path) -> Result<PathBuf, OpenError> {
 ///
 /// Not on the file itself, since closing it a second time would drop SQLite's own locks on it (POSIX).
 fn lock(path: &Path) -> Result<File, OpenError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let lock_path = PathBuf::from(name);
+    let lock_path = beside(path, ".lock");
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
     let file = file.map_err(|error| match error.kind() {
         ErrorKind::PermissionDenied => file_error(path, "this user may not write to its folder"),

@@ -6,18 +6,18 @@ use serde_json::Value;
 
 use crate::harness::{Person, Serving, TestRelay, post, stderr, stdout};
 
-fn read(name: &str) -> String {
+pub fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
 /// The code blocks of a document with this language.
-fn blocks<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
+pub fn blocks<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
     let fence = format!("\n```{language}\n");
     document.split(&fence).skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect()
 }
 
 /// Whether `output` is `expected`, where `…` stands for anything within a line.
-fn matches(expected: &str, output: &str) -> bool {
+pub fn matches(expected: &str, output: &str) -> bool {
     let mut rest = output;
     let mut parts = expected.split('…');
     let first = parts.next().unwrap_or_default();

@@ -117,6 +117,8 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// A relay in this process, with time and chance in the test's hand.
 pub struct TestRelay {
     pub url: String,
+    /// Where its metrics are, if they are apart.
+    pub metrics_url: Option<String>,
     pub clock: Arc<HandClock>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -140,6 +142,7 @@ impl TestRelay {
     pub fn on(database: &str, configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             listen: "127.0.0.1:0".into(),
+            metrics_listen: None,
             database: database.into(),
             urls: vec!["https://connecto.id".parse().unwrap()],
             secrets: Some(Secrets::one(&[0x4B; 48]).unwrap()),
@@ -165,13 +168,15 @@ impl TestRelay {
         let thread = std::thread::spawn(move || {
             block_on(async {
                 let server = Server::bind(config, environment).await.unwrap();
-                ready.send(server.address()).unwrap();
+                ready.send((server.address(), server.metrics_address())).unwrap();
                 let stopped = async { drop(stopped.await) };
                 server.run(stopped).await.unwrap();
             });
         });
-        let url = format!("http://{}", address.recv().expect("the relay did not start"));
-        Self { url, clock, stop: Some(stop), thread: Some(thread), _database: None }
+        let (address, metrics) = address.recv().expect("the relay did not start");
+        let url = format!("http://{address}");
+        let metrics_url = metrics.map(|address| format!("http://{address}"));
+        Self { url, metrics_url, clock, stop: Some(stop), thread: Some(thread), _database: None }
     }
 
     pub fn post(&self, body: &Value) -> Reply {

@@ -19,6 +19,7 @@ mod crash;
 mod curl;
 mod declines;
 mod deliver;
+mod doctor;
 mod documents;
 mod evil;
 mod gateway;

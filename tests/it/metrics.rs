@@ -1,13 +1,18 @@
 //! What a relay counts of itself.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, net::TcpListener, time::Duration};
 
-use connectoid::clock::Clock as _;
+use connectoid::{clock::Clock as _, relay::Rate};
 use serde_json::json;
 
 use crate::{
-    harness::{Kind, TestDatabase, TestRelay, fresh_key, get, metric, post, until},
+    api_keys::add_key,
+    cli::seen,
+    harness::{
+        Kind, Person, Serving, TestDatabase, TestRelay, fresh_key, fresh_pub, get, metric, post, until,
+    },
     proxy::Proxy,
+    wire::Wire,
 };
 
 #[test]
@@ -47,6 +52,7 @@ fn every_request_is_counted_by_action_and_result() {
     // The first was asked for by the answer, at the same second.
     assert_eq!(metric(&relay.url, r#"connectoid_questions_total{how="sealed"}"#), 1);
     assert_eq!(metric(&relay.url, r#"connectoid_questions_total{how="cached"}"#), 3);
+    assert_eq!(metric(&relay.url, "connectoid_seal_seconds_count"), 1);
 }
 
 #[test]
@@ -66,6 +72,8 @@ fn what_is_stored_and_swept_is_counted() {
     until(|| value("connectoid_swept_messages_total") == 2);
     assert_eq!((value("connectoid_messages"), value("connectoid_message_bytes")), (0, 0));
     assert_eq!(value(r#"connectoid_sweeps_total{result="held"}"#), 0);
+    // Counted right after the sweep itself.
+    assert!(value("connectoid_sweep_seconds_count") + 1 >= value(r#"connectoid_sweeps_total{result="ok"}"#));
     relay.clock.set(relay.clock.now() + 3_600_000_000);
     until(|| value(r#"connectoid_sweeps_total{result="held"}"#) > 0);
 }
@@ -83,6 +91,232 @@ fn a_database_in_trouble_is_counted() {
     // A sweep may have failed, too.
     assert!(errors("slow") + errors("database") > 0);
     assert_eq!(metric(&relay.url, r#"connectoid_requests_total{action="check",result="Busy"}"#), 1);
+}
+
+/// The values of all metrics of this name, with their labels as they stand there.
+fn values(url: &str, name: &str) -> Vec<(String, u64)> {
+    let metrics = get(&format!("{url}/metrics")).body;
+    let of_name = metrics.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{'));
+    let values = of_name.map(|line| line.split_once("} ").unwrap());
+    values.map(|(labels, value)| (labels.to_owned(), value.parse().unwrap())).collect()
+}
+
+/// Those that are not 0.
+fn counted(url: &str, name: &str) -> Vec<(String, u64)> {
+    values(url, name).into_iter().filter(|(_, value)| *value > 0).collect()
+}
+
+fn one(labels: &str, value: u64) -> (String, u64) {
+    (labels.to_owned(), value)
+}
+
+#[test]
+fn all_that_can_be_foretold_is_there_from_the_start() {
+    let relay = TestRelay::start();
+    for (name, labels) in [
+        ("connectoid_questions_total", &[r#"how="cached""#, r#"how="sealed""#][..]),
+        (
+            "connectoid_limited_total",
+            &[
+                r#"by="network",limit="check""#,
+                r#"by="network",limit="receive""#,
+                r#"by="network",limit="send""#,
+                r#"by="source",limit="check""#,
+                r#"by="source",limit="receive""#,
+                r#"by="source",limit="send""#,
+                r#"by="source",limit="send_to_box""#,
+            ],
+        ),
+        (
+            "connectoid_api_key_refusals_total",
+            &[
+                r#"why="boxes""#,
+                r#"why="bytes""#,
+                r#"why="requests""#,
+                r#"why="revoked""#,
+                r#"why="unknown""#,
+            ],
+        ),
+        ("connectoid_connections_turned_away_total", &[r#"why="cap""#, r#"why="source""#]),
+        (
+            "connectoid_connections_closed_total",
+            &[r#"why="body""#, r#"why="head""#, r#"why="idle""#, r#"why="write""#],
+        ),
+    ] {
+        let expected: Vec<_> = labels.iter().map(|labels| one(labels, 0)).collect();
+        assert_eq!(values(&relay.url, name), expected, "{name}");
+    }
+    assert_eq!(values(&relay.url, "connectoid_limiter_keys").len(), 7);
+    assert_eq!(metric(&relay.url, "connectoid_seal_seconds_count"), 0);
+}
+
+#[test]
+fn refusals_of_the_limiter_are_counted_by_limit() {
+    let relay = TestRelay::with(|config| {
+        config.rates.send = Rate::new(60, 2);
+        config.rates.send_to_box = Rate::new(60, 1);
+        config.rates.check = Rate::new(60, 1);
+        config.rates.receive = Rate::new(60, 1);
+    });
+    let key = fresh_pub();
+    let send = |to| relay.post(&json!({"pub": to, "action": "send", "data": "aGVsbG8"})).status;
+    assert_eq!([send(key), send(key), send(fresh_pub()), send(fresh_pub())], [200, 429, 200, 429]);
+    for action in ["check", "receive"] {
+        let body = json!({"pub": key, "action": action, "answer": "A".repeat(75)});
+        assert_ne!(relay.post(&body).status, 429);
+        assert_eq!(relay.post(&body).status, 429);
+    }
+    assert_eq!(
+        counted(&relay.url, "connectoid_limited_total"),
+        [
+            one(r#"by="source",limit="check""#, 1),
+            one(r#"by="source",limit="receive""#, 1),
+            one(r#"by="source",limit="send""#, 1),
+            one(r#"by="source",limit="send_to_box""#, 1),
+        ]
+    );
+    let keys = || values(&relay.url, "connectoid_limiter_keys");
+    assert_eq!(
+        keys(),
+        [
+            one(r#"by="network",limit="check""#, 1),
+            one(r#"by="network",limit="receive""#, 1),
+            one(r#"by="network",limit="send""#, 1),
+            one(r#"by="source",limit="check""#, 1),
+            one(r#"by="source",limit="receive""#, 1),
+            one(r#"by="source",limit="send""#, 1),
+            one(r#"by="source",limit="send_to_box""#, 2),
+        ]
+    );
+    // Nine sources of one network ask as often as eight may.
+    let check = json!({"pub": key, "action": "check"}).to_string();
+    let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", check.len());
+    let statuses = (2..=9)
+        .map(|n| Wire::from(&format!("127.0.0.{n}"), &relay.url).write(&head).write(&check).reply().status);
+    assert_eq!(statuses.collect::<Vec<_>>(), [200, 200, 200, 200, 200, 200, 200, 429]);
+    assert_eq!(metric(&relay.url, r#"connectoid_limited_total{by="network",limit="check"}"#), 1);
+}
+
+#[test]
+fn refusals_of_api_keys_are_counted_by_why() {
+    let database = TestDatabase::new(Kind::Sqlite);
+    drop(TestRelay::on(&database.url, |_| ()));
+    let once = add_key(&database.url, &["once", "--requests-per-day", "1"]);
+    let few_bytes = add_key(&database.url, &["bytes", "--bytes-per-day", "4"]);
+    let few_boxes = add_key(&database.url, &["boxes", "--boxes", "1"]);
+    let revoked = add_key(&database.url, &["revoked"]);
+    let url = database.url.as_str();
+    Person::new().ok(&["admin", "keys", "revoke", "revoked", "--database", url], "");
+    let relay = TestRelay::on(&database.url, |config| config.require_api_key = true);
+    let send = |ext: Option<&str>| {
+        relay.post(&json!({"pub": fresh_pub(), "ext": ext, "action": "send", "data": "aGVsbG8"})).status
+    };
+    assert_eq!([send(None), send(Some("bm90IGEga2V5")), send(Some(&revoked))], [403, 403, 403]);
+    assert_eq!([send(Some(&few_bytes)), send(Some(&once)), send(Some(&once))], [429, 200, 429]);
+    assert_eq!([send(Some(&few_boxes)), send(Some(&few_boxes))], [200, 429]);
+    assert_eq!(
+        values(&relay.url, "connectoid_api_key_refusals_total"),
+        [
+            one(r#"why="boxes""#, 1),
+            one(r#"why="bytes""#, 1),
+            one(r#"why="requests""#, 1),
+            one(r#"why="revoked""#, 1),
+            one(r#"why="unknown""#, 2),
+        ]
+    );
+}
+
+#[test]
+fn connections_are_counted_and_those_without_a_place() {
+    let relay = TestRelay::with(|config| {
+        config.metrics_listen = Some("127.0.0.1:0".into());
+        config.connections.max = 3;
+        config.connections.max_per_source = 2;
+    });
+    let metrics = relay.metrics_url.as_deref().unwrap();
+    // The one that asks for the metrics is open, too.
+    let others = |count: u64| until(|| metric(metrics, "connectoid_connections") == 1 + count);
+    let of_one_source = [Wire::to(&relay), Wire::to(&relay)];
+    others(2);
+    assert_eq!(Wire::to(&relay).reply().status, 503);
+    let third = Wire::from("127.0.0.2", &relay.url);
+    others(3);
+    assert_eq!(Wire::from("127.0.0.3", &relay.url).reply().status, 503);
+    assert_eq!(
+        values(metrics, "connectoid_connections_turned_away_total"),
+        [one(r#"why="cap""#, 1), one(r#"why="source""#, 1)]
+    );
+    drop((of_one_source, third));
+    others(0);
+    assert_eq!(counted(metrics, "connectoid_connections_closed_total"), []);
+}
+
+#[test]
+fn deadlines_that_pass_are_counted() {
+    let relay = TestRelay::with(|config| {
+        config.connections.head_timeout = Duration::from_secs(3);
+        config.connections.body_timeout = Duration::from_secs(1);
+        config.connections.idle_timeout = Duration::from_secs(1);
+    });
+    let begun = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n";
+    let [mut head, mut body, mut idle] = [(); 3].map(|()| Wire::to(&relay));
+    assert_eq!(idle.write("GET /health HTTP/1.1\r\nHost: x\r\n\r\n").reply().status, 200);
+    assert_eq!(body.write(begun).reply().status, 400);
+    assert_eq!(head.write("GET").reply().status, 408);
+    assert!(head.is_closed() && body.is_closed() && idle.is_closed());
+    assert_eq!(
+        counted(&relay.url, "connectoid_connections_closed_total"),
+        [one(r#"why="body""#, 1), one(r#"why="head""#, 1), one(r#"why="idle""#, 1)]
+    );
+}
+
+#[test]
+fn metrics_may_have_a_listener_of_their_own() {
+    let relay = TestRelay::with(|config| config.metrics_listen = Some("127.0.0.1:0".into()));
+    let metrics = relay.metrics_url.as_deref().unwrap();
+    assert_eq!(get(&format!("{}/metrics", relay.url)).status, 404);
+    assert_eq!(get(&format!("{}/health", relay.url)).status, 200);
+    let send = json!({"pub": fresh_pub(), "action": "send", "data": "aGVsbG8"});
+    assert_eq!(relay.post(&send).status, 200);
+    assert_eq!(metric(metrics, r#"connectoid_requests_total{action="send",result="ok"}"#), 1);
+    assert_eq!(get(&format!("{metrics}/health")).body, r#"{"ok":true}"#);
+    for path in ["/", "/info", "/ready", "/openapi.yaml", "/privacy"] {
+        assert_eq!(get(&format!("{metrics}{path}")).error(), "Not found", "{path}");
+    }
+    assert_eq!(post(metrics, &send.to_string()).error(), "Not found");
+    assert_eq!(post(&format!("{metrics}/metrics"), "").error(), "Method not allowed");
+
+    let relay = TestRelay::start();
+    assert_eq!(relay.metrics_url, None);
+    assert_eq!(get(&format!("{}/metrics", relay.url)).status, 200);
+}
+
+#[test]
+fn the_program_says_where_its_metrics_are() {
+    let relay = Serving::start_with(&["--database", "sqlite::memory:"], |command| {
+        command.env("CONNECTOID_METRICS_LISTEN", "127.0.0.1:0");
+    });
+    assert_eq!(get(&format!("{}/metrics", relay.url)).status, 404);
+    relay.signal("TERM");
+    let (code, said) = relay.wait();
+    assert_eq!(code, Some(0));
+    assert!(said.contains(" INFO metrics address=127.0.0.1:"), "{said}");
+
+    let operator = Person::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (listen, reason) in [
+        (
+            address.as_str(),
+            "the port is taken: stop what listens there, or choose another with --metrics-listen HOST:PORT",
+        ),
+        ("nonsense", "expected HOST:PORT, as 127.0.0.1:8080 or [::]:8080"),
+    ] {
+        let output = operator.run(&["serve", "--listen", "127.0.0.1:0", "--metrics-listen", listen], "");
+        let said = format!("connectoid: cannot listen on {listen}: {reason}\n");
+        assert_eq!(seen(&output), (10, String::new(), said));
+    }
+    assert_eq!(std::fs::read_dir(operator.home.path()).unwrap().count(), 0);
 }
 
 #[test]
@@ -117,5 +351,5 @@ fn nothing_is_named_that_nobody_may_know() {
     }
     let labels: BTreeSet<&str> =
         text.split(['{', ',']).filter_map(|part| part.split_once("=\"").map(|(label, _)| label)).collect();
-    assert_eq!(labels, BTreeSet::from(["action", "how", "kind", "le", "result"]));
+    assert_eq!(labels, BTreeSet::from(["action", "by", "how", "kind", "le", "limit", "result", "why"]));
 }

@@ -202,7 +202,7 @@ fn settings_from_the_environment() {
         &operator,
         "PORT=0 DATABASE_URL= CONNECTOID_LISTEN= CONNECTOID_DATABASE= CONNECTOID_URL= CONNECTOID_SECRETS= \
          CONNECTOID_NO_LIMITS= CONNECTOID_TRUSTED_PROXIES= CONNECTOID_CLIENT_ADDRESS= CONNECTOID_LIMIT_SEND= \
-         CONNECTOID_MESSAGE_TTL= CONNECTOID_LOG_LEVEL= CONNECTOID_LOG_FORMAT= CONNECTOID_REQUIRE_API_KEY= \
+         CONNECTOID_METRICS_LISTEN= CONNECTOID_MESSAGE_TTL= CONNECTOID_LOG_LEVEL= CONNECTOID_LOG_FORMAT= CONNECTOID_REQUIRE_API_KEY= \
          CONNECTOID_KEYS= exec $PROGRAM serve",
     );
     assert!(running.url.starts_with("http://127.0.0.1:"), "{}", running.url);
@@ -325,6 +325,7 @@ fn every_command_explains_itself() {
             &["serve"],
             &[
                 "--listen",
+                "--metrics-listen",
                 "--database",
                 "--url",
                 "--no-limits",
@@ -337,6 +338,17 @@ fn every_command_explains_itself() {
                 "--log-format",
                 "CONNECTOID_SECRETS",
                 "CONNECTOID_DATABASE",
+                "[default: 1h]",
+            ],
+        ),
+        (
+            &["doctor"],
+            &[
+                "--json",
+                "--api-key",
+                "--database",
+                "--url",
+                "exit code is 1 if anything is bad",
                 "[default: 1h]",
             ],
         ),
