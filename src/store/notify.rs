@@ -97,8 +97,8 @@ pub(super) async fn hears(pool: &Pool<Postgres>) -> Result<bool, sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.eager_reconnect(false);
     listener.listen(TRIAL).await?;
-    let (mark,): (String,) = sqlx::query_as(MARK).fetch_one(pool).await?;
-    sqlx::query(NOTIFY).bind(TRIAL).bind(&mark).execute(pool).await?;
+    let (mark,): (String,) = sqlx::query_as(MARK).persistent(false).fetch_one(pool).await?;
+    sqlx::query(NOTIFY).persistent(false).bind(TRIAL).bind(&mark).execute(pool).await?;
     let heard = async {
         while let Some(notification) = listener.try_recv().await? {
             if notification.payload() == mark {
