@@ -346,7 +346,7 @@ impl Sweeping {
         let swept = sweep_all(&*self.store).await?;
         self.metrics.swept_messages.inc_by(swept.messages.into());
         self.metrics.swept_boxes.inc_by(swept.boxes.into());
-        if self.max_bytes.is_some_and(|most| self.store.held().bytes > most / 10 * 9) {
+        if self.max_bytes.is_some_and(|most| self.store.held().on_disk() > most / 10 * 9) {
             // Here and not with each send, or strangers could fill the log.
             tracing::warn!("all boxes together hold nearly as much as they may (--max-bytes)");
         }

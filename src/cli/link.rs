@@ -91,7 +91,7 @@ struct Form {
     ext: Option<Ext>,
 
     /// The relay's API key as its operator gave it; every relay of the link sees it, and who sends to the link uses it
-    #[arg(long, value_name = "KEY", value_parser = api_key, conflicts_with = "ext")]
+    #[arg(long, value_name = "KEY", value_parser = api_key, conflicts_with = "ext", allow_hyphen_values = true)]
     api_key: Option<Ext>,
 
     /// The original two-part form. Who runs a relay of the link can then pretend to be the one who uses it

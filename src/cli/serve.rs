@@ -61,7 +61,8 @@ pub(super) struct Serve {
     #[arg(long, env = "CONNECTOID_BOX_MESSAGES_PER_SOURCE", value_name = "COUNT", default_value_t = limits::BOX_MESSAGES_PER_SENDER, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     box_messages_per_source: u32,
 
-    /// The bytes of messages that all boxes may hold together; they take about a fifth more on the disk
+    /// The bytes that all boxes may take together, with what each box and message takes beside its data; the database's
+    /// file can be a fifth larger
     #[arg(long, env = "CONNECTOID_MAX_BYTES", value_name = "SIZE", default_value = "1GiB", value_parser = size)]
     max_bytes: u64,
 
@@ -196,8 +197,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 fn a_wait(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(time) if time <= LONGEST_WAIT => Ok(time),
-        Ok(_) => Err("expected 0s to 5m".to_owned()),
+        Ok(time) if time <= LONGEST_WAIT && time.subsec_nanos() == 0 => Ok(time),
+        Ok(_) => Err("expected 0s to 5m, in whole seconds".to_owned()),
         Err(error) => Err(format!("{error}; expected a number and a unit, as 25s")),
     }
 }
@@ -295,7 +296,7 @@ impl Serve {
             sweep_interval: self.sweep_interval,
             max_wait: self.max_wait,
             // So that a quarter of the connections is left for those who do not wait.
-            max_waiters: self.max_waiters.min(self.max_connections.min(allowed) / 4 * 3),
+            max_waiters: self.max_waiters.min((self.max_connections.min(allowed) * 3).div_ceil(4)),
             connections: Connections {
                 head_timeout: self.head_timeout,
                 body_timeout: self.body_timeout,

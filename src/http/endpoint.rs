@@ -49,11 +49,14 @@ async fn answer(
     };
     let source = shared.clients.source(request);
     let relay = shared.relay.clone();
-    let parsed = match body.and_then(|body| relay.parse(&body)) {
+    let many = |boxes| shared.limiter.check(source, boxes);
+    let parsed = match body.and_then(|body| relay.parse(&body, many)) {
         Ok(parsed) => parsed,
         Err(refusal) => {
             // Else nonsense would be the one thing that costs nothing.
-            let refusal = shared.limiter.check(source, 1).err().unwrap_or(refusal);
+            let counted = matches!(refusal, Refusal::TooOften { .. });
+            let too_often = if counted { None } else { shared.limiter.check(source, 1).err() };
+            let refusal = too_often.unwrap_or(refusal);
             log("none", refusal.error());
             return Err(refusal);
         }

@@ -100,13 +100,19 @@ pub enum Upto {
 }
 
 impl Request {
-    /// Reads the body of a request.
+    /// Reads the body of a request. `admit_many` is asked before the keys of a check of so many boxes are looked at:
+    /// a hundred of them are much work.
     ///
     /// # Errors
+    /// What `admit_many` says;
     /// [`Refusal::BadRequest`] for what is not a JSON object of one of the actions with the right types,
     /// [`Refusal::BadKey`], [`Refusal::TooBig`] for the body or `data`, [`Refusal::WrongAnswer`] for an `answer` that is
     /// none.
-    pub fn parse(body: &[u8], known: &KnownKeys) -> Result<Self, Refusal> {
+    pub fn parse(
+        body: &[u8],
+        known: &KnownKeys,
+        admit_many: impl FnOnce(u32) -> Result<(), Refusal>,
+    ) -> Result<Self, Refusal> {
         let fields = std::str::from_utf8(body).map_err(|_| Refusal::bad("the body is not UTF-8"));
         let fields = fields.and_then(Fields::read);
         // Only a check of many boxes may be larger.
@@ -131,7 +137,7 @@ impl Request {
                     "\"boxes\" goes with check, without \"pub\" and \"ask\": each box has its own \"pub\"",
                 ));
             }
-            let boxes = read_boxes(boxes, known)?;
+            let boxes = read_boxes(boxes, known, admit_many)?;
             let (relay, wait) = (fields.relay.map(Cow::into_owned), fields.wait.unwrap_or_default());
             return Ok(Self::CheckMany { boxes, ext, relay, wait });
         }
@@ -202,9 +208,14 @@ impl Request {
     }
 }
 
-fn read_boxes(boxes: Vec<BoxFields>, known: &KnownKeys) -> Result<Vec<(PublicKey, At)>, Refusal> {
-    if !(1..=limits::MAX_CHECK_BOXES as usize).contains(&boxes.len()) {
-        return Err(Refusal::bad("\"boxes\" must be 1 to 100 boxes"));
+fn read_boxes(
+    boxes: Vec<BoxFields>,
+    known: &KnownKeys,
+    admit_many: impl FnOnce(u32) -> Result<(), Refusal>,
+) -> Result<Vec<(PublicKey, At)>, Refusal> {
+    match u32::try_from(boxes.len()) {
+        Ok(count @ 1..=limits::MAX_CHECK_BOXES) => admit_many(count)?,
+        _ => return Err(Refusal::bad("\"boxes\" must be 1 to 100 boxes")),
     }
     let mut seen = HashSet::new();
     let mut read = Vec::with_capacity(boxes.len());
@@ -447,7 +458,7 @@ mod tests {
     const KEY: &str = "A3cF4dUliud11gULRbSbiyThJ8-nj--k8m_lctINRixWu9LVtRFfqKsa6XU9Q6j0hw";
 
     fn parse(body: &str) -> Result<Request, Refusal> {
-        Request::parse(body.as_bytes(), &KnownKeys::default())
+        Request::parse(body.as_bytes(), &KnownKeys::default(), |_| Ok(()))
     }
 
     fn detail(body: &str) -> String {
@@ -548,7 +559,10 @@ mod tests {
         ] {
             assert!(matches!(parse(body), Err(Refusal::BadRequest { .. })), "{body:?}");
         }
-        assert!(matches!(Request::parse(b"\xFF", &KnownKeys::default()), Err(Refusal::BadRequest { .. })));
+        assert!(matches!(
+            Request::parse(b"\xFF", &KnownKeys::default(), |_| Ok(())),
+            Err(Refusal::BadRequest { .. })
+        ));
         assert!(detail("{}").starts_with("\"action\" is missing"));
         assert!(detail(r#"{"action":"chekc"}"#).starts_with("\"action\" must be"));
         assert!(detail(r#"{"action":"check"}"#).starts_with("\"pub\" is missing"));

@@ -99,12 +99,16 @@ impl Relay {
         Self { store, clock, rules, asker, waiting, known: KnownKeys::default(), metrics, api_keys }
     }
 
-    /// Reads a request's body.
+    /// Reads a request's body. `admit_many` is asked about a check of so many boxes.
     ///
     /// # Errors
     /// As [`Request::parse`].
-    pub fn parse(&self, body: &[u8]) -> Result<Request, Refusal> {
-        Request::parse(body, &self.known)
+    pub fn parse(
+        &self,
+        body: &[u8],
+        admit_many: impl FnOnce(u32) -> Result<(), Refusal>,
+    ) -> Result<Request, Refusal> {
+        Request::parse(body, &self.known, admit_many)
     }
 
     /// Does what a request asks.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Semaphore, SemaphorePermit, oneshot, watch},
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use super::busy;
@@ -16,6 +16,11 @@ use crate::{
 
 /// How long after the last place was taken it is worth another try, in seconds.
 const PLACES_RETRY: u32 = 10;
+
+/// How long the bell is not heeded after it rang a second time; twice as long each time, up to the longest.
+const PAUSE: Duration = Duration::from_millis(50);
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// The places for those who wait.
 pub(super) struct WaitingRoom {
@@ -61,6 +66,7 @@ impl WaitingRoom {
         let waiting = store.arrivals().wait_for(boxes.iter().map(|(key, _)| key));
         let mut closing = self.closing.subscribe();
         let deadline = Instant::now() + wait;
+        let mut pause = Duration::ZERO;
         let mut place = None;
         loop {
             let found = store.have_newer(boxes.to_vec()).await.map_err(busy(&self.metrics))?;
@@ -77,14 +83,20 @@ impl WaitingRoom {
                 }
             };
             let arrived = async {
+                sleep(pause).await;
+                waiting.arrived().await;
+            };
+            let arrived = async {
                 tokio::select! {
-                    () = waiting.arrived() => true,
+                    () = arrived => true,
                     () = called_off => false,
                 }
             };
             if timeout_at(deadline, arrived).await != Ok(true) {
                 return Ok(found);
             }
+            // Rung in vain, whoever asks about the future would make the database look at each message of a stranger.
+            pause = (pause * 2).clamp(PAUSE, LONGEST_PAUSE);
         }
     }
 

@@ -241,4 +241,19 @@ mod tests {
         }
         assert_eq!(Secrets::parse("not base64!").err(), Some(NotSecrets));
     }
+
+    /// Python: hmac.new(bytes([7]*48), b"connectoid/1 sender" + pub + source, "sha384").digest()[:8]
+    #[test]
+    fn a_pseudonym_holds_for_one_source_one_box_and_one_secret() {
+        let key = |text: &str| text.parse::<PublicKey>().unwrap();
+        let one = key("A3cF4dUliud11gULRbSbiyThJ8-nj--k8m_lctINRixWu9LVtRFfqKsa6XU9Q6j0hw");
+        let other = key("A6qHyiK-iwU3jrHHHvMgrXRuHTtii6ebmFn3QeCCVCo4VQLyXb9VKWw6VF44cnYKtw");
+        let secrets = Secrets::one(&[7; 48]).unwrap();
+        let name = secrets.pseudonym(&one, &[192, 0, 2, 1]);
+        assert_eq!(name, 2_267_589_574_089_779_519);
+        assert_eq!(secrets.pseudonym(&one, &[192, 0, 2, 1]), name);
+        assert_ne!(secrets.pseudonym(&one, &[192, 0, 2, 2]), name);
+        assert_ne!(secrets.pseudonym(&other, &[192, 0, 2, 1]), name);
+        assert_ne!(Secrets::one(&[8; 48]).unwrap().pseudonym(&one, &[192, 0, 2, 1]), name);
+    }
 }

@@ -3,7 +3,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use sqlx::{ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Pool, Type};
+use sqlx::{
+    ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Pool, Type, database::HasStatementCache,
+};
 
 use super::{BoxFuture, OpenError, Quota, Schema, StoreError, Usage, Used, migrations, postgres, sqlite};
 use crate::clock::micros;
@@ -123,7 +125,7 @@ struct SqlAdmin<DB: Database> {
 /// Refuses a schema that is not this program's.
 async fn checked<DB>(pool: Pool<DB>, ours: &sqlx::migrate::Migrator) -> Result<SqlAdmin<DB>, OpenError>
 where
-    DB: Database,
+    DB: Database + HasStatementCache,
     DB::Arguments: IntoArguments<DB>,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     usize: ColumnIndex<DB::Row>,
@@ -143,13 +145,13 @@ pub(super) async fn schema_of<DB>(
     ours: &sqlx::migrate::Migrator,
 ) -> Result<Schema, OpenError>
 where
-    DB: Database,
+    DB: Database + HasStatementCache,
     DB::Arguments: IntoArguments<DB>,
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     usize: ColumnIndex<DB::Row>,
     for<'q> i64: Decode<'q, DB> + Type<DB>,
 {
-    let steps: Vec<(i64,)> = match sqlx::query_as(SCHEMA).fetch_all(pool).await {
+    let steps: Vec<(i64,)> = match sqlx::query_as(SCHEMA).persistent(false).fetch_all(pool).await {
         Ok(steps) => steps,
         Err(error) if is_missing_table(&error) => return Ok(Schema::Missing),
         Err(error) => return Err(OpenError::Unreadable(StoreError::from(error).to_string())),

@@ -2,10 +2,13 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::protocol::PublicKey;
 
@@ -33,6 +36,9 @@ pub struct Arrivals {
 struct Untold {
     names: Mutex<BTreeSet<BoxName>>,
     some: Notify,
+    /// How often they were taken, and how often what was taken was told.
+    taken: AtomicU64,
+    told: watch::Sender<u64>,
 }
 
 /// Somebody who waits; no longer, once this is dropped.
@@ -62,7 +68,7 @@ impl Arrivals {
     }
 
     /// Messages were stored in these boxes by this instance.
-    pub(super) fn stored(&self, names: &[BoxName]) {
+    pub(super) fn stored(&self, names: Vec<BoxName>) {
         self.came(names.iter().copied());
         if let Some(others) = &self.others {
             others.names.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
@@ -76,12 +82,32 @@ impl Arrivals {
             return std::future::pending().await;
         };
         loop {
-            let names = std::mem::take(&mut *others.names.lock().unwrap_or_else(PoisonError::into_inner));
-            if !names.is_empty() {
-                return names;
+            {
+                let mut names = others.names.lock().unwrap_or_else(PoisonError::into_inner);
+                if !names.is_empty() {
+                    others.taken.fetch_add(1, SeqCst);
+                    return std::mem::take(&mut *names);
+                }
             }
             others.some.notified().await;
         }
+    }
+
+    /// What was taken last was told.
+    pub(super) fn told(&self) {
+        if let Some(others) = &self.others {
+            others.told.send_modify(|times| *times += 1);
+        }
+    }
+
+    /// Ready when other instances know all that this one stored.
+    pub(super) async fn all_told(&self) {
+        let Some(others) = &self.others else {
+            return;
+        };
+        let mut told = others.told.subscribe();
+        let is_empty = || others.names.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        drop(told.wait_for(|told| is_empty() && *told == others.taken.load(SeqCst)).await);
     }
 
     /// Messages came to these boxes.

@@ -121,6 +121,19 @@ pub struct Held {
     pub boxes: u64,
 }
 
+impl Held {
+    /// What a message takes on the disk beside its bytes, and a box, with their indexes: measured on SQLite, where a
+    /// message of one byte in a box of its own took 266 bytes more than none, and an empty box 153.
+    const BESIDE_A_MESSAGE: u64 = 256;
+    const A_BOX: u64 = 160;
+
+    /// About what it takes on the disk.
+    pub fn on_disk(&self) -> u64 {
+        let beside = self.messages.saturating_mul(Self::BESIDE_A_MESSAGE);
+        self.bytes.saturating_add(beside).saturating_add(self.boxes.saturating_mul(Self::A_BOX))
+    }
+}
+
 /// What one sweep deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
@@ -139,7 +152,7 @@ pub struct Keep {
     pub box_ttl: Duration,
     /// What a box may hold; `None` for as much as there is room.
     pub box_cap: Option<BoxCap>,
-    /// The bytes that all boxes may hold together; `None` for as much as there is room.
+    /// The bytes that all boxes may take together, as [`Held::on_disk`] counts; `None` for as much as there is room.
     pub max_bytes: Option<u64>,
 }
 

@@ -22,6 +22,8 @@ use crate::protocol::base64url;
 
 const CHANNEL: &str = "connectoid";
 
+const STILL_THERE: &str = "select 1";
+
 const NOTIFY: &str = "select pg_notify($1, $2)";
 
 /// Boxes in one notification: 11 characters each, and PostgreSQL takes 8,000 bytes.
@@ -30,8 +32,7 @@ const AT_ONCE: usize = 700;
 /// How long to wait before trying again what failed.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// After this much silence the connection that listens is made anew: a network that went away says nothing either. With
-/// nobody waiting it is not, so that an idle database may fall asleep.
+/// After this much silence the database is asked whether it is still there; with nobody waiting the connection is closed.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Tells the others, until aborted.
@@ -44,6 +45,7 @@ pub(super) async fn tell(pool: Pool<Postgres>, arrivals: Arc<Arrivals>, instance
                 sleep(AGAIN).await;
             }
         }
+        arrivals.told();
     }
 }
 
@@ -71,7 +73,7 @@ pub(super) async fn listen(pool: impl Fn() -> Pool<Postgres>, arrivals: Arc<Arri
     }
 }
 
-/// Listens until the connection is lost or silent for too long.
+/// Listens until the connection is lost, or for a while after the last one who waited is gone.
 async fn listen_once(pool: &Pool<Postgres>, arrivals: &Arrivals, instance: u64) -> Result<(), StoreError> {
     let mut listener = patiently(async {
         let mut listener = PgListener::connect_with(pool).await?;
@@ -82,13 +84,19 @@ async fn listen_once(pool: &Pool<Postgres>, arrivals: &Arrivals, instance: u64) 
     .await?;
     // What came before we listened was told to nobody here.
     arrivals.missed_some();
-    while let Ok(heard) = timeout(SILENCE, listener.try_recv()).await {
-        match heard? {
-            Some(notification) => hear(&notification, arrivals, instance),
-            None => break,
+    loop {
+        match timeout(SILENCE, listener.try_recv()).await {
+            Ok(heard) => match heard? {
+                Some(notification) => hear(&notification, arrivals, instance),
+                None => return Ok(()),
+            },
+            Err(_) if arrivals.is_empty() => return Ok(()),
+            // A network that went away is silent too.
+            Err(_) => {
+                patiently(sqlx::query(STILL_THERE).execute(&mut listener)).await?;
+            }
         }
     }
-    Ok(())
 }
 
 /// A channel of its own, for trying.
@@ -104,8 +112,8 @@ pub(super) async fn hears(pool: &Pool<Postgres>) -> Result<bool, sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.eager_reconnect(false);
     listener.listen(TRIAL).await?;
-    let (mark,): (String,) = sqlx::query_as(MARK).fetch_one(pool).await?;
-    sqlx::query(NOTIFY).bind(TRIAL).bind(&mark).execute(pool).await?;
+    let (mark,): (String,) = sqlx::query_as(MARK).persistent(false).fetch_one(pool).await?;
+    sqlx::query(NOTIFY).persistent(false).bind(TRIAL).bind(&mark).execute(pool).await?;
     let heard = async {
         while let Some(notification) = listener.try_recv().await? {
             if notification.payload() == mark {

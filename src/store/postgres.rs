@@ -30,8 +30,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const BEGIN: &str = "begin isolation level read committed";
 
 /// A random name for this instance, to know its own notifications by.
-const INSTANCE: &str =
-    "select cast(cast('x' || left(md5(cast(gen_random_uuid() as text)), 16) as bit(64)) as bigint)";
+const INSTANCE: &str = "select cast(cast('x' || left(replace(cast(gen_random_uuid() as text), '-', ''), 16) as bit(64)) as bigint)";
 
 pub(super) async fn open(
     url: &str,
@@ -96,6 +95,7 @@ const CLOCK: &str = "select cast(extract(epoch from clock_timestamp()) * 1000000
 /// Answers that are waited for.
 const ROUND_TRIPS: u32 = 5;
 
+/// No statement is persistent: it would stay behind in a connection of a pooler, for another program to stumble over.
 async fn look(pool: &Pool<Postgres>, clock: &dyn Clock) -> Result<PostgresFacts, OpenError> {
     let said = |error: sqlx::Error| cannot(text(&error));
     let (version, fsync, synchronous_commit, full_page_writes, connections, in_recovery): (
@@ -105,11 +105,12 @@ async fn look(pool: &Pool<Postgres>, clock: &dyn Clock) -> Result<PostgresFacts,
         String,
         i64,
         bool,
-    ) = sqlx::query_as(SETTINGS).fetch_one(pool).await.map_err(said)?;
+    ) = sqlx::query_as(SETTINGS).persistent(false).fetch_one(pool).await.map_err(said)?;
     let (mut round_trip, mut ahead) = (Duration::MAX, 0);
     for _ in 0..ROUND_TRIPS {
         let (began, before) = (clock.elapsed(), clock.now());
-        let (theirs,): (i64,) = sqlx::query_as(CLOCK).fetch_one(pool).await.map_err(said)?;
+        let (theirs,): (i64,) =
+            sqlx::query_as(CLOCK).persistent(false).fetch_one(pool).await.map_err(said)?;
         let took = clock.elapsed().saturating_sub(began);
         if took < round_trip {
             (round_trip, ahead) = (took, theirs - before - micros(took) / 2);
@@ -127,8 +128,8 @@ async fn look(pool: &Pool<Postgres>, clock: &dyn Clock) -> Result<PostgresFacts,
         in_recovery,
         round_trip,
         ahead,
-        // A replica knows neither.
-        hears: !in_recovery && notify::hears(pool).await.map_err(said)?,
+        // A replica knows no notifications. A pooler that mixes connections up may make an error of them.
+        hears: !in_recovery && notify::hears(pool).await.unwrap_or(false),
     })
 }
 

@@ -29,6 +29,9 @@ use crate::{
 /// How long a request waits for the database before it is told `Busy`.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a store that is closed tries to tell other instances what came last.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Locks the box's row and takes the next cursor: max(last_at + 1, now). The lock is held until the commit, so
 /// commits of one box come in the order of their cursors. A cursor taken outside the lock loses acknowledged mail:
 /// a reader may see a later one committed first and ask from there on.
@@ -59,6 +62,12 @@ const WHY_NOT: &str = "
     select count(case when tag = $2 and data = $3 then 1 end),
            cast(case when count(*) < $6 and coalesce(sum(length(data)), 0) + length($3) <= $7 then 1 else 0 end as bigint)
     from messages where box = $1 and stored_at > $4 - $5";
+
+const HOLDS: &str = "
+    select messages.at from boxes join messages on messages.box = boxes.id
+    where boxes.pub = $1 and tag = $2 and data = $3
+      and messages.stored_at > coalesce($4, (select now from clock)) - $5
+    limit 1";
 
 /// One row for each of these boxes that there is: whether to note the check, and the newest message if there is one.
 static LOOK: LazyLock<ForMany> = LazyLock::new(|| {
@@ -221,6 +230,11 @@ impl<DB: Database> SqlStore<DB> {
         let index = usize::from(*last).checked_rem(queues.len()).ok_or(StoreError::Closed)?;
         queues.get(index).cloned().ok_or(StoreError::Closed)
     }
+
+    /// What failed may have been done all the same: then what is held is to be counted.
+    fn changed<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        result.inspect_err(|_| self.tables.room.doubt())
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -314,9 +328,9 @@ where
     /// Counts what all boxes hold, if that is in doubt, and the boxes.
     async fn count(&self) -> Result<(), sqlx::Error> {
         if self.shared || self.room.is_unsure() {
-            let counted = sqlx::query_as(COUNT).fetch_one(&self.read).await;
-            let (messages, bytes): (i64, i64) = counted.inspect_err(|_| self.room.doubt())?;
-            self.room.counted(messages.unsigned_abs(), bytes.unsigned_abs());
+            let changes = self.room.changes();
+            let (messages, bytes): (i64, i64) = sqlx::query_as(COUNT).fetch_one(&self.read).await?;
+            self.room.counted(messages.unsigned_abs(), bytes.unsigned_abs(), changes);
         }
         let (boxes,): (i64,) = sqlx::query_as(COUNT_BOXES).fetch_one(&self.read).await?;
         self.room.counted_boxes(boxes.unsigned_abs());
@@ -333,14 +347,11 @@ where
         if results.is_err() {
             self.room.doubt();
         }
-        let mut names = Vec::new();
         for (n, append) in batch.iter().enumerate() {
             self.room.settle(append.data.len() as u64, stored(n));
-            if stored(n) {
-                names.push(arrivals::name(&append.key));
-            }
         }
-        self.arrivals.stored(&names);
+        // Of a commit that failed nobody knows for sure, and a duplicate's first copy may be of such a one.
+        self.arrivals.stored(batch.iter().map(|append| arrivals::name(&append.key)).collect());
         Ok(results?)
     }
 
@@ -447,8 +458,9 @@ where
                 newest.insert(key, at);
             }
         }
-        // Noted at the next check if not now: a full disk must not keep owners from their mail.
-        if let Err(error) = self.note_checks(&stale).await {
+        // Noted at the next check if not now: a full disk or a busy writer must not keep owners from their mail.
+        let noted = timeout(PATIENCE / 10, self.note_checks(&stale)).await;
+        if let Err(error) = noted.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
             tracing::warn!(error = %StoreError::from(error), "a check was not noted");
         }
         let is_newer = |(key, at): &(PublicKey, At)| {
@@ -459,13 +471,27 @@ where
     }
 
     async fn note_checks(&self, keys: &[Vec<u8>]) -> Result<(), sqlx::Error> {
-        let (text, length) = NOTE_CHECKS.for_boxes(keys.len());
+        // Where others write too, one by one: several rows locked at once could wait for a batch that waits for them.
+        let (text, length) = NOTE_CHECKS.for_boxes(if self.shared { 1 } else { keys.len() });
         for some in keys.chunks(length) {
             let note = sqlx::query(text).bind(self.now());
             let note = filled_up(some.iter().cloned(), length).fold(note, |note, key| note.bind(key));
             note.execute(&self.write).await?;
         }
         Ok(())
+    }
+
+    /// Whether the box holds these bytes.
+    async fn holds(&self, append: &Append) -> Result<bool, sqlx::Error> {
+        let same: Option<(i64,)> = sqlx::query_as(HOLDS)
+            .bind(append.key.as_bytes().to_vec())
+            .bind(tag(&append.data))
+            .bind(append.data.clone())
+            .bind(self.now())
+            .bind(self.message_ttl())
+            .fetch_optional(&self.read)
+            .await?;
+        Ok(same.is_some())
     }
 
     async fn newer(&self, key: &PublicKey, at: At, limit: u32) -> Result<Vec<Message>, sqlx::Error> {
@@ -537,7 +563,13 @@ where
         for (row,) in unchecked {
             boxes += u32::from(self.sweep_box(row).await?);
         }
-        self.count().await?;
+        // After the last batch. A count that fails must not keep the rest from being swept.
+        if messages.len() < limit as usize
+            && boxes < limit
+            && let Err(error) = self.count().await
+        {
+            tracing::warn!(error = %StoreError::from(error), "what all boxes hold was not counted");
+        }
         // At most `limit`, a u32.
         Ok(Swept { messages: messages.len() as u32, boxes })
     }
@@ -594,7 +626,9 @@ where
             let queue = self.queue(&append.key)?;
             let bytes = append.data.len() as u64;
             if !self.tables.room.take(bytes) {
-                return Ok(Appended::NoRoom);
+                // A retry is safe even then.
+                let is_there = patiently(self.tables.holds(&append)).await?;
+                return Ok(if is_there { Appended::Duplicate } else { Appended::NoRoom });
             }
             let queued = queue.append(append).inspect_err(|_| self.tables.room.settle(bytes, false))?;
             timeout(PATIENCE, queued).await.map_err(|_| StoreError::Slow)?
@@ -626,15 +660,17 @@ where
     }
 
     fn delete_upto(&self, key: PublicKey, at: At) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { patiently(insistently(|| self.tables.delete_upto(&key, at))).await })
+        Box::pin(
+            async move { self.changed(patiently(insistently(|| self.tables.delete_upto(&key, at))).await) },
+        )
     }
 
     fn delete_box(&self, key: PublicKey) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { patiently(insistently(|| self.tables.delete_box(&key))).await })
+        Box::pin(async move { self.changed(patiently(insistently(|| self.tables.delete_box(&key))).await) })
     }
 
     fn sweep(&self, limit: u32) -> BoxFuture<'_, Result<Swept, StoreError>> {
-        Box::pin(async move { patiently(insistently(|| self.tables.sweep(limit))).await })
+        Box::pin(async move { self.changed(patiently(insistently(|| self.tables.sweep(limit))).await) })
     }
 
     fn now(&self) -> BoxFuture<'_, Result<i64, StoreError>> {
@@ -647,7 +683,6 @@ where
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            self.tasks.iter().for_each(JoinHandle::abort);
             self.queues.lock().unwrap_or_else(PoisonError::into_inner).clear();
             let writers = std::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner));
             for writer in writers {
@@ -655,6 +690,9 @@ where
                     tracing::error!(%error, "a writer ended early");
                 }
             }
+            // Other instances are told of the last ones, too.
+            drop(timeout(LAST_WORDS, self.tables.arrivals.all_told()).await);
+            self.tasks.iter().for_each(JoinHandle::abort);
             self.tables.read.close().await;
             self.tables.write.close().await;
             drop(self.held.lock().unwrap_or_else(PoisonError::into_inner).take());

@@ -343,6 +343,7 @@ fn settings_that_contradict_each_other() {
     let person = Person::new();
     for (args, level, words) in [
         (&["--max-wait", "0s", "--max-waiters", "5"][..], "warn", "--max-waiters counts for nothing"),
+        (&["--max-waiters", "49"], "warn", "--max-waiters 49 counts as 48, three quarters of 64 connections"),
         (&["--max-waiters", "0"], "warn", "every check that waits is told Busy"),
         (
             &["--trusted-proxies", "10.0.0.0/8", "--idle-timeout", "59s"],
@@ -360,6 +361,7 @@ fn settings_that_contradict_each_other() {
     }
     for args in [
         &["--max-wait", "0s"][..],
+        &["--max-waiters", "48"],
         &["--idle-timeout", "59s"],
         &["--trusted-proxies", "10.0.0.0/8", "--idle-timeout", "60s"],
         &["--client-address", "xff:1", "--max-connections-per-source", "64"],
@@ -456,6 +458,12 @@ fn forged_headers_that_are_believed() {
 fn proxies_that_do_not_pass_everything_on() {
     let person = Person::new();
     for (line, check, words) in [
+        (
+            "}\nhandle /info {\nredir https://elsewhere.example/info",
+            "url",
+            "redirects, with status 302. Let --url be where it leads, https://elsewhere.example/info",
+        ),
+        ("}\nhandle /info {\nrespond hello", "url", "is no relay: its /info is status 200"),
         (
             "header_down Access-Control-Allow-Origin https://app.example",
             "CORS",

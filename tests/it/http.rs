@@ -345,7 +345,7 @@ fn info_says_what_holds() {
     assert_eq!(
         info.body,
         format!(
-            r#"{{"ok":true,"name":"connectoid","version":"{version}","protocol":1,"time":1795158000000000,"client":"127.0.0.1","relays":["https://connecto.id"],"apiKey":false,"limits":{{"requestBytes":32768,"messageBytes":16384,"receive":32,"checkBoxes":100,"checkBytes":65536,"wait":25,"boxMessages":32,"boxBytes":524288,"boxMessagesPerSender":32,"totalBytes":null,"messageTtl":3600,"answerTtl":60,"boxTtl":2592000,"sendRate":null,"sendToBoxRate":null,"checkRate":null,"receiveRate":null}}}}"#
+            r#"{{"ok":true,"name":"connectoid","version":"{version}","protocol":1,"time":1795158000000000,"client":"127.0.0.1","relays":["https://connecto.id"],"apiKey":false,"limits":{{"requestBytes":32768,"messageBytes":16384,"receive":32,"checkBoxes":100,"checkBytes":65536,"wait":25,"boxMessages":32,"boxBytes":524288,"boxMessagesPerSource":32,"totalBytes":null,"messageTtl":3600,"answerTtl":60,"boxTtl":2592000,"sendRate":null,"sendToBoxRate":null,"checkRate":null,"receiveRate":null}}}}"#
         )
     );
 
@@ -364,7 +364,7 @@ fn info_says_what_holds() {
     assert_eq!(
         get(&format!("{}/info", other.url)).body,
         format!(
-            r#"{{"ok":true,"name":"connectoid","version":"{version}","protocol":1,"time":1795158000000001,"client":"127.0.0.1","relays":[],"apiKey":true,"limits":{{"requestBytes":32768,"messageBytes":16384,"receive":32,"checkBoxes":100,"checkBytes":65536,"wait":5,"boxMessages":null,"boxBytes":null,"boxMessagesPerSender":null,"totalBytes":10,"messageTtl":7,"answerTtl":9,"boxTtl":8,"sendRate":{{"perMinute":30,"burst":10}},"sendToBoxRate":{{"perMinute":10,"burst":5}},"checkRate":{{"perMinute":600,"burst":100}},"receiveRate":{{"perMinute":300,"burst":50}}}}}}"#
+            r#"{{"ok":true,"name":"connectoid","version":"{version}","protocol":1,"time":1795158000000001,"client":"127.0.0.1","relays":[],"apiKey":true,"limits":{{"requestBytes":32768,"messageBytes":16384,"receive":32,"checkBoxes":100,"checkBytes":65536,"wait":5,"boxMessages":null,"boxBytes":null,"boxMessagesPerSource":null,"totalBytes":10,"messageTtl":7,"answerTtl":9,"boxTtl":8,"sendRate":{{"perMinute":30,"burst":10}},"sendToBoxRate":{{"perMinute":10,"burst":5}},"checkRate":{{"perMinute":600,"burst":100}},"receiveRate":{{"perMinute":300,"burst":50}}}}}}"#
         )
     );
 }

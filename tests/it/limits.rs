@@ -7,8 +7,9 @@ use std::{
 };
 
 use connectoid::{
-    protocol::base64url,
+    protocol::{PublicKey, base64url},
     relay::{Rate, Rates},
+    store::BoxCap,
 };
 use serde_json::{Value, json};
 
@@ -274,6 +275,73 @@ fn an_ipv6_client_counts_by_its_64_and_its_48() {
     assert_eq!(passed(3, || receive("2001:db8:1::1")), 2, "another /48");
     let info = request("GET", &format!("{}/info", relay.url), &[("x-forwarded-for", "2001:db8:0:8::1")], b"");
     assert_eq!(info.json()["client"], "2001:db8:0:8::/64");
+}
+
+/// A box has a share for each source: an address, or all of an IPv6 /64.
+#[test]
+fn a_source_has_a_share_of_a_box() {
+    let relay = TestRelay::with(|config| {
+        config.client_address.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        config.keep.box_cap = Some(BoxCap { messages: 32, bytes: 524_288, messages_per_sender: 8 });
+    });
+    let (to, other) = (fresh_pub(), fresh_pub());
+    let send = |from: &str, to: &PublicKey, n: usize| {
+        let data = base64url::encode(format!("{from} {n}"));
+        let body = json!({"action": "send", "pub": to, "data": data}).to_string();
+        request("POST", &relay.url, &[("x-forwarded-for", from)], body.as_bytes())
+    };
+    for n in 0..8 {
+        assert_eq!(send("192.0.2.1", &to, n).status, 200);
+        let from = if n % 2 == 0 { "2001:db8::1" } else { "2001:db8::2" };
+        assert_eq!(send(from, &to, n).status, 200);
+    }
+    for from in ["192.0.2.1", "2001:db8::1", "2001:db8::3"] {
+        let more = send(from, &to, 8);
+        assert_eq!(
+            (more.status, more.body.as_str()),
+            (
+                429,
+                r#"{"ok":false,"error":"Too often","detail":"this box takes no more from your address until its owner deletes messages or they expire","retryAfter":60}"#
+            ),
+            "{from}"
+        );
+        assert_eq!(send(from, &other, 8).status, 200, "another box");
+    }
+    assert_eq!(send("192.0.2.1", &to, 7).status, 200, "a retry");
+    for n in 0..8 {
+        assert_eq!(send("192.0.2.2", &to, n).status, 200);
+    }
+    // The last quarter is for those who have nothing in it.
+    assert_eq!(send("192.0.2.3", &to, 0).status, 200);
+    assert_eq!(send("192.0.2.3", &to, 1).error(), "Too often");
+    assert_eq!(send("2001:db8:0:1::1", &to, 0).status, 200);
+}
+
+#[test]
+fn a_check_of_many_boxes_costs_their_number() {
+    let relay = TestRelay::with(|config| config.rates = Rates { check: Rate::new(60, 10), ..Rates::OFF });
+    let check = |count: usize| {
+        let boxes: Vec<Value> = (0..count).map(|_| json!({"pub": fresh_pub()})).collect();
+        relay.post(&json!({"action": "check", "boxes": boxes}))
+    };
+    let nothing = (200, r#"{"ok":true,"found":false,"boxes":[]}"#.to_owned());
+    let seen = |reply: Reply| (reply.status, reply.body);
+    assert_eq!(seen(check(6)), nothing);
+    assert_eq!(seen(check(6)), refused("too many checks from your address", 2));
+    assert_eq!(seen(check(4)), nothing);
+    assert_eq!(seen(check(1)), refused("too many checks from your address", 1));
+    relay.clock.advance(Duration::from_secs(10));
+    // More than may ever pass, and what cannot be understood, cost one.
+    assert_eq!(
+        seen(check(11)),
+        (
+            400,
+            r#"{"ok":false,"error":"Bad request","detail":"a check may name 10 boxes at most"}"#.to_owned()
+        )
+    );
+    assert_eq!(seen(check(10)), refused("too many checks from your address", 1));
+    assert_eq!(seen(check(9)), nothing);
+    assert_eq!(get(&format!("{}/info", relay.url)).json()["limits"]["checkBoxes"], 10);
 }
 
 #[test]

@@ -96,6 +96,7 @@ promises! {
     what_is_held_is_counted
     many_boxes_are_looked_at_in_one_go
     who_waits_is_told_what_comes
+    what_came_last_is_told_before_the_end
     without_caps_a_box_holds_what_comes
     messages_expire_to_the_second
     a_sweep_deletes_what_expired_and_nothing_else
@@ -287,7 +288,8 @@ async fn a_share_as_large_as_the_box_is_none(world: World) {
 }
 
 async fn all_boxes_together_hold_what_they_may(world: World) {
-    let small = Keep { max_bytes: Some(10), ..keep() };
+    // Each message takes 256 bytes beside its own; each box 160, once a sweep has counted it.
+    let small = Keep { max_bytes: Some(3 * 256 + 10), ..keep() };
     let store = world.open_with(small).await;
     let (key, other) = (fresh_pub(), fresh_pub());
     stored(&*store, key, b"1234").await;
@@ -295,6 +297,7 @@ async fn all_boxes_together_hold_what_they_may(world: World) {
     assert_eq!(store.append(letter(key, b"90a".to_vec())).await, Ok(Appended::NoRoom));
     stored(&*store, key, b"90").await;
     assert_eq!(store.append(letter(fresh_pub(), b"x".to_vec())).await, Ok(Appended::NoRoom));
+    assert_eq!(store.append(letter(key, b"90".to_vec())).await, Ok(Appended::Duplicate), "a retry is safe");
     assert_eq!(bodies(&*store, key, At::START).await, ["1234", "90"], "nothing is thrown out for it");
 
     store.delete_upto(other, last).await.unwrap();
@@ -303,13 +306,19 @@ async fn all_boxes_together_hold_what_they_may(world: World) {
     store.close().await;
     drop(store);
 
-    // Counted anew when it is opened.
-    let store = world.open_with(small).await;
+    // Counted anew when it is opened: 2 boxes and 3 messages of 10 bytes.
+    let exact = Keep { max_bytes: Some(2 * 160 + 4 * 256 + 20), ..keep() };
+    let store = world.open_with(exact).await;
+    stored(&*store, key, b"1234567890").await;
     assert_eq!(store.append(letter(key, b"x".to_vec())).await, Ok(Appended::NoRoom));
     world.advance(HOUR);
     assert_eq!(store.append(letter(key, b"x".to_vec())).await, Ok(Appended::NoRoom), "until it is swept");
     store.sweep(100).await.unwrap();
-    stored(&*store, key, b"1234567890").await;
+    assert_eq!(store.held().on_disk(), 2 * 160);
+    for n in 0..4 {
+        stored(&*store, key, &[n; 5]).await;
+    }
+    assert_eq!(store.append(letter(key, b"x".to_vec())).await, Ok(Appended::NoRoom));
     store.delete_box(key).await.unwrap();
     stored(&*store, other, b"1234567890").await;
 }
@@ -390,6 +399,30 @@ async fn who_waits_is_told_what_comes(world: World) {
         }
         store.delete_box(key).await.unwrap();
         store.delete_box(other).await.unwrap();
+    }
+}
+
+async fn what_came_last_is_told_before_the_end(world: World) {
+    if world.kind == Kind::Sqlite {
+        return;
+    }
+    let store = world.open().await;
+    let key = fresh_pub();
+    let waiting = store.arrivals().wait_for([&key]);
+    // Until it listens.
+    let first = world.open().await;
+    while !has_newer(&*store, key, At::START).await {
+        stored(&*first, key, b"first").await;
+        waiting.arrived().await;
+    }
+    for n in 0..10u8 {
+        let at = store.newer(key, At::START, 100).await.unwrap().last().unwrap().at;
+        let stopping = world.open().await;
+        stored(&*stopping, key, &[n]).await;
+        stopping.close().await;
+        while !has_newer(&*store, key, at).await {
+            waiting.arrived().await;
+        }
     }
 }
 

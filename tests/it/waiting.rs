@@ -159,6 +159,7 @@ fn many_boxes_in_one_check() {
     let none = [fresh_pub(), fresh_pub()];
     let mut waiting = json!({"action": "check", "boxes": [{"pub": none[0]}, {"pub": none[1]}], "wait": 25});
     let asked = Asked::of(&relay.url, &waiting);
+    until(|| metric(&relay.url, "connectoid_waiters") == 1);
     relay.send(&none[1], b"hello");
     let reply = asked.reply().json();
     assert_eq!((reply["boxes"].as_array().unwrap().len(), &reply["boxes"][0]["pub"]), (1, &json!(none[1])));

@@ -18,6 +18,8 @@ const INSTANCE: i64 = 11;
 /// Above this, each request waits for the network more than for anything else.
 const FAR: Duration = Duration::from_millis(50);
 
+const SESSION_MODE: &str = "Connect directly, or through a pooler in session mode";
+
 /// PostgreSQL's version, as `server_version_num` has it.
 const OLDEST: i64 = 130_000;
 
@@ -32,14 +34,16 @@ pub(super) fn look(config: &Config, findings: &mut Findings) -> Result<(), Failu
             "Name a file, or PostgreSQL, with --database",
         ),
         Err(error) => {
+            let said = error.to_string();
             let change = match &error {
+                _ if said.contains("prepared statement") => SESSION_MODE,
                 OpenError::Url(_) => "Correct --database",
                 OpenError::Postgres(_) => {
                     "Correct --database, or let the server accept this machine and user"
                 }
                 _ => "Correct --database, or run this as the relay's user",
             };
-            findings.bad(CHECK, error.to_string(), change);
+            findings.bad(CHECK, said, change);
         }
     }
     Ok(())
@@ -123,7 +127,7 @@ fn postgres(facts: &PostgresFacts, name: &str, findings: &mut Findings) {
         findings.bad(
             "notifications",
             "one connection does not hear what another says: a pooler of transactions is between, it seems",
-            "Connect directly, or through a pooler in session mode",
+            SESSION_MODE,
         );
     }
 }

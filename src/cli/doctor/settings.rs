@@ -29,6 +29,14 @@ fn waiting(config: &Config, waiters: usize, findings: &mut Findings) {
             "Leave one of the two away",
         );
     }
+    if waiters != MAX_WAITERS && waiters > config.max_waiters {
+        let (most, connections) = (config.max_waiters, config.connections.max);
+        findings.warn(
+            CHECK,
+            format!("--max-waiters {waiters} counts as {most}, three quarters of {connections} connections"),
+            "Raise --max-connections, and the limit of open files if it allows no more, or lower --max-waiters",
+        );
+    }
     if !config.max_wait.is_zero() && waiters == 0 {
         findings.warn(
             CHECK,
