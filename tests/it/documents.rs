@@ -126,27 +126,38 @@ fn the_specifications_examples_are_answered_as_they_say() {
         let (request, expected) = (pair.next().unwrap(), pair.next().unwrap());
         let expected: Value = serde_json::from_str(expected).unwrap();
         let reply = post(&relay.url, request);
-        let live = reply.json();
+        let live = without_questions(reply.json());
         let status = rest.split("reply, status ").nth(1).filter(|_| expected["ok"] == false);
         let status: u16 = status.map_or(200, |status| status[..3].parse().unwrap());
         assert_eq!(reply.status, status, "example {number}");
+        let expected = without_questions(expected);
         for (field, value) in expected.as_object().unwrap() {
-            // Sealing is random: of the question only the length is foretold.
-            if field == "question" {
-                assert_eq!(live[field].as_str().unwrap().len(), value.as_str().unwrap().len());
-            } else {
-                assert_eq!(live[field], *value, "example {number}: {field}");
-            }
+            assert_eq!(live[field], *value, "example {number}: {field}");
         }
         let extra: Vec<&String> =
             live.as_object().unwrap().keys().filter(|key| expected.get(key).is_none()).collect();
         assert!(extra.iter().all(|key| *key == "detail"), "example {number}: {extra:?}");
         rest = &rest[1..];
     }
-    assert_eq!(number, 11);
+    assert_eq!(number, 14);
     for block in blocks(&document, "json") {
         serde_json::from_str::<Value>(block).unwrap_or_else(|error| panic!("{error}: {block}"));
     }
+}
+
+/// Sealing is random: of a question only the length is foretold.
+fn without_questions(mut reply: Value) -> Value {
+    let fields = reply.as_object_mut().unwrap();
+    for (name, value) in fields {
+        match value {
+            Value::String(question) if name == "question" => *value = question.len().into(),
+            Value::Array(boxes) => {
+                *value = boxes.iter().cloned().map(without_questions).collect();
+            }
+            _ => {}
+        }
+    }
+    reply
 }
 
 #[test]
