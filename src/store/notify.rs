@@ -1,8 +1,8 @@
 //! Telling the other instances on a PostgreSQL database what came, and hearing it from them: NOTIFY and LISTEN.
 //!
 //! A notification is sent after the commit, on a connection of its own: inside the transaction of a send it would make
-//! all sends of all instances wait for one lock. What gathers while one is on its way goes with the next, so their
-//! number falls as the load rises. None is needed for correctness: a waiter that was not told finds the message with
+//! all sends of all instances wait for one lock. What gathers while one is on its way, and for a moment after, goes with
+//! the next, so their number does not rise with the load. None is needed for correctness: a waiter that was not told finds the message with
 //! its next check.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -29,6 +29,10 @@ const NOTIFY: &str = "select pg_notify($1, $2)";
 /// Boxes in one notification: 11 characters each, and PostgreSQL takes 8,000 bytes.
 const AT_ONCE: usize = 700;
 
+/// The time between two notifications, in which names gather: a lone message is told of at once, and of many an instance
+/// tells 50 times a second at most.
+const GATHER: Duration = Duration::from_millis(20);
+
 /// How long to wait before trying again what failed.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -46,6 +50,7 @@ pub(super) async fn tell(pool: Pool<Postgres>, arrivals: Arc<Arrivals>, instance
             }
         }
         arrivals.told();
+        sleep(GATHER).await;
     }
 }
 

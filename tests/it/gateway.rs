@@ -30,20 +30,23 @@ impl Gateway {
 
     /// With a line more in its `reverse_proxy`.
     pub fn with(relays: &[&str], line: &str) -> Self {
-        // Caddy cannot be told to take any port that is free, and the one it is told may be taken.
-        (0..10).find_map(|_| Self::start(relays, line)).expect("Caddy found no free port")
+        Self::site(&format!("reverse_proxy {} {{\n {line}\n }}", addresses(relays)))
     }
 
-    fn start(relays: &[&str], line: &str) -> Option<Self> {
+    /// With these directives.
+    pub fn site(directives: &str) -> Self {
+        // Caddy cannot be told to take any port that is free, and the one it is told may be taken.
+        (0..10).find_map(|_| Self::start(directives)).expect("Caddy found no free port")
+    }
+
+    fn start(directives: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let home = folder.path();
         // Below the ports that the other tests' listeners and outgoing connections get.
         let port = rand::random_range(20_000..32_000);
         let mark = format!("/gateway-{}-{port}", std::process::id());
-        let relays = relays.iter().map(|url| url.strip_prefix("http://").unwrap());
-        let relays = relays.collect::<Vec<_>>().join(" ");
         let config = format!(
-            "{{\n admin off\n auto_https off\n}}\n:{port} {{\n bind 127.0.0.1\n respond {mark} 204\n reverse_proxy {relays} {{\n {line}\n }}\n}}\n"
+            "{{\n admin off\n auto_https off\n}}\n:{port} {{\n bind 127.0.0.1\n respond {mark} 204\n {directives}\n}}\n"
         );
         fs::write(home.join("Caddyfile"), config).unwrap();
         let mut command = Command::new("caddy");
@@ -85,6 +88,11 @@ impl Drop for Gateway {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Where the relays of these URLs listen, as `reverse_proxy` takes them.
+pub fn addresses(relays: &[&str]) -> String {
+    relays.iter().map(|url| url.strip_prefix("http://").unwrap()).collect::<Vec<_>>().join(" ")
 }
 
 /// A request from this address of the machine, one of 127.0.0.0/8, on a connection of its own.
@@ -130,5 +138,5 @@ fn try_ask(
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
     let headers = lines.map(|line| line.split_once(": ").unwrap());
     let headers = headers.map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
-    Ok(Reply { status, headers, body: body.to_owned() })
+    Ok(Reply { status, headers, body: body.to_owned() }.without_line_end())
 }
