@@ -29,6 +29,7 @@ mod limits;
 mod metrics;
 mod notes;
 mod openapi;
+mod pipeline;
 mod process;
 mod proxy;
 mod shell;
