@@ -8,11 +8,17 @@
 //! - *in work*, from a request's head to its reply: no deadline here, a long poll may take what it takes. [`in_work`],
 //!   which wraps the whole app, marks it.
 //! - *idle*, after a reply: `idle_timeout`. Whatever is written while nothing is in work is a reply.
-//! - *closing*, after a reply that says `Connection: close`, while the rest of an unread body is thrown away: [`LINGER`].
+//! - *closing*, after a reply that says `Connection: close`, or whose request did, while the rest of an unread body is
+//!   thrown away: [`LINGER`].
 //!
 //! A deadline that passed is an error of the read or the write, which ends actix's dispatcher and so the connection.
 //! In every state but the first the client may have sent the start of the next head already, unseen in actix's buffer;
 //! it is idle then until its next byte, no longer than any idle connection.
+//!
+//! It also bounds what a client that sends ahead has in actix's hands. actix takes apart all that it has read, where a
+//! request of 25 bytes becomes 6 kB; it answers them all before it looks at another connection; and with its buffer full
+//! it spins. So it gets a [`PIECE`] at a time, and while it works on a request, or the client does not take a reply, none
+//! but of the body that the handler reads. Another piece is read ahead, to see the client's end.
 
 use std::{
     io,
@@ -21,14 +27,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use actix_web::{
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    http::ConnectionType,
+    http::{ConnectionType, Version},
     middleware::Next,
 };
 use tokio::{
@@ -53,6 +59,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// a byte now and then would keep a reply in memory for hours.
 const PER_BYTE: Duration = Duration::from_micros(250);
 
+/// How many bytes actix gets at a time: some 20 of the smallest requests.
+const PIECE: usize = 512;
+
 /// How long a connection may take for what.
 #[derive(Debug, Clone)]
 pub(super) struct Deadlines {
@@ -70,6 +79,7 @@ pub(super) struct Deadlines {
 #[derive(Default)]
 pub(crate) struct Peer {
     in_work: AtomicBool,
+    reads_body: AtomicBool,
     closing: AtomicBool,
     gone: AtomicBool,
     going: Notify,
@@ -89,9 +99,24 @@ impl Peer {
         }
     }
 
+    /// The handler reads its body until this is dropped: else none of it comes that did not come with the head.
+    pub(crate) fn reads_body(self: Arc<Self>) -> ReadsBody {
+        self.reads_body.store(true, SeqCst);
+        ReadsBody(self)
+    }
+
     fn left(&self) {
         self.gone.store(true, SeqCst);
         self.going.notify_waiters();
+    }
+}
+
+/// A handler that reads its body.
+pub(crate) struct ReadsBody(Arc<Peer>);
+
+impl Drop for ReadsBody {
+    fn drop(&mut self) {
+        self.0.reads_body.store(false, SeqCst);
     }
 }
 
@@ -120,8 +145,12 @@ pub(super) async fn in_work<B: MessageBody>(
         return next.call(request).await;
     };
     let _working = InWork::new(peer.clone());
-    let reply = next.call(request).await?;
-    if reply.response().head().connection_type() == ConnectionType::Close {
+    let last = request.head().connection_type() == ConnectionType::Close;
+    let mut reply = next.call(request).await?;
+    let head = reply.response_mut().head_mut();
+    // A reply that says nothing of it is judged by its version, and that is still the last one's whose memory it has.
+    head.version = Version::HTTP_11;
+    if last || head.connection_type() == ConnectionType::Close {
         peer.closing.store(true, SeqCst);
     }
     Ok(reply)
@@ -168,6 +197,14 @@ pub(super) struct Connection<S> {
     /// The deadline of a reply that the client does not take as it comes.
     write_by: Option<Instant>,
     alarm: Pin<Box<Sleep>>,
+    /// What actix got since it last had to stop reading.
+    given: usize,
+    /// What was read while actix gets nothing.
+    ahead: Vec<u8>,
+    /// Whether the client's end came behind that.
+    ended: bool,
+    /// Whether actix wanted to read, and is to be told when it may.
+    held_back: bool,
     counted: Counted,
     _place: Option<Place>,
 }
@@ -179,7 +216,21 @@ impl<S> Connection<S> {
         let alarm = Box::pin(tokio::time::sleep_until(read_by));
         let peer = Arc::default();
         let counted = Counted::new(metrics);
-        Self { stream, peer, deadlines, idle: false, read_by, write_by: None, alarm, counted, _place: place }
+        Self {
+            stream,
+            peer,
+            deadlines,
+            idle: false,
+            read_by,
+            write_by: None,
+            alarm,
+            given: 0,
+            ahead: vec![],
+            ended: false,
+            held_back: false,
+            counted,
+            _place: place,
+        }
     }
 
     pub(super) fn peer(&self) -> Arc<Peer> {
@@ -188,6 +239,21 @@ impl<S> Connection<S> {
 
     fn in_work(&self) -> bool {
         self.peer.in_work.load(SeqCst)
+    }
+
+    /// Whether actix gets more: it has answered what it got, or somebody there reads a body.
+    fn lets_in(&self) -> bool {
+        self.peer.reads_body.load(SeqCst) || !self.in_work() && self.write_by.is_none()
+    }
+
+    /// Wakes actix if it may read again, and what it is to read is here already.
+    fn let_go(&mut self, cx: &Context<'_>) {
+        if self.held_back && self.lets_in() {
+            self.held_back = false;
+            if !self.ahead.is_empty() {
+                cx.waker().wake_by_ref();
+            }
+        }
     }
 
     /// A reply goes out: from here on the client may idle.
@@ -234,6 +300,50 @@ impl<S> Connection<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Connection<S> {
+    /// Reads from the stream no more than there is room for, at least a byte. None is the client's end.
+    fn poll_stream(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: usize,
+        take: impl FnOnce(&mut Self, &[u8]),
+    ) -> Poll<io::Result<usize>> {
+        let mut bytes = [0; PIECE];
+        let mut piece = ReadBuf::new(&mut bytes[..room.min(PIECE)]);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut piece))?;
+        let piece = piece.filled();
+        if piece.is_empty() {
+            self.ended = true;
+            self.peer.left();
+        }
+        take(self, piece);
+        Poll::Ready(Ok(piece.len()))
+    }
+
+    /// What actix gets next: what was read ahead, or else what the stream has.
+    fn poll_piece(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+        let room = buffer.remaining().min(PIECE - self.given);
+        if self.ahead.is_empty() && !self.ended {
+            return self.poll_stream(cx, room, |_, piece| buffer.put_slice(piece));
+        }
+        let rest = self.ahead.split_off(room.min(self.ahead.len()));
+        let piece = std::mem::replace(&mut self.ahead, rest);
+        buffer.put_slice(&piece);
+        Poll::Ready(Ok(piece.len()))
+    }
+
+    /// Reads ahead, for actix is to have no more now: only that the client ended its side, if nothing is before it.
+    fn hold_back(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.given = 0;
+        self.held_back = true;
+        while self.ahead.len() < PIECE && !self.ended {
+            let room = PIECE - self.ahead.len();
+            ready!(self.poll_stream(cx, room, |this, piece| this.ahead.extend_from_slice(piece)))?;
+        }
+        if self.ended && self.ahead.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -241,13 +351,29 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let before = buffer.filled().len();
-        match Pin::new(&mut this.stream).poll_read(cx, buffer) {
-            Poll::Ready(Ok(())) if buffer.filled().len() > before => this.hears(),
-            Poll::Ready(Ok(())) => this.peer.left(),
+        if !this.lets_in() {
+            return this.hold_back(cx);
+        }
+        if this.given == PIECE {
+            // Others have their turn first.
+            this.given = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        match this.poll_piece(cx, buffer) {
+            Poll::Ready(Ok(0)) => {}
+            Poll::Ready(Ok(read)) => {
+                this.given += read;
+                this.hears();
+            }
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Pending if this.in_work() || this.write_by.is_some() => return Poll::Pending,
-            Poll::Pending => return this.poll_until(this.read_by, cx),
+            Poll::Pending => {
+                this.given = 0;
+                if this.in_work() || this.write_by.is_some() {
+                    return Poll::Pending;
+                }
+                return this.poll_until(this.read_by, cx);
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -272,6 +398,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
                 let latest = Instant::now() + this.patience();
                 let by = this.write_by.map_or(latest, |by| by.min(latest));
                 this.write_by = Some(by);
+                this.let_go(cx);
                 this.poll_until(by, cx)
             }
         }
@@ -282,6 +409,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.write_by = None;
+        this.let_go(cx);
         if !this.in_work()
             && let Poll::Ready(late) = this.poll_until(this.read_by, cx)
         {
@@ -374,14 +502,15 @@ mod tests {
         connection.write_all(b"a reply").await.unwrap();
         client.write_all(b"a request").await.unwrap();
         assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), 9);
-        let working = InWork::new(peer);
+        let working = InWork::new(peer.clone());
         nothing_happens(&mut connection).await;
+        let reading = peer.reads_body();
         // What is written meanwhile, 100 Continue, is no reply; what is read is no head.
         connection.write_all(b"go on").await.unwrap();
         client.write_all(b"a body").await.unwrap();
         assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), 6);
         nothing_happens(&mut connection).await;
-        drop(working);
+        drop((reading, working));
         connection.write_all(b"a reply").await.unwrap();
         timed_out(&mut connection).await;
     }
@@ -415,6 +544,34 @@ mod tests {
         // All was taken.
         connection.flush().await.unwrap();
         assert_eq!(connection.write_by, None);
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_ahead_waits() {
+        let (mut connection, mut client, peer) = connection(HOUR, HOUR);
+        let sends = tokio::spawn(async move {
+            client.write_all(&[1; 3 * PIECE]).await.unwrap();
+            client
+        });
+        let mut buffer = vec![0; 3 * PIECE];
+        let working = InWork::new(peer.clone());
+        nothing_happens(&mut connection).await;
+        assert_eq!(connection.ahead.len(), PIECE);
+        // Not all that was read ahead has to be taken at once.
+        let reading = peer.reads_body();
+        assert_eq!(connection.read(&mut [0; 24]).await.unwrap(), 24);
+        assert_eq!(connection.read(&mut buffer).await.unwrap(), PIECE - 24);
+        drop(reading);
+        nothing_happens(&mut connection).await;
+        assert!(!sends.is_finished());
+        drop(working);
+        // A reply that is not taken holds it back too.
+        connection.write_by = Some(Instant::now() + HOUR);
+        nothing_happens(&mut connection).await;
+        connection.flush().await.unwrap();
+        connection.read_exact(&mut buffer[..2 * PIECE]).await.unwrap();
+        drop(sends.await.unwrap());
+        assert_eq!(connection.read(&mut buffer).await.unwrap(), 0);
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! `POST /`: the protocol. Any content type, since `curl -d` sends a form's and browsers spare themselves the
 //! preflight with text/plain.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -22,8 +22,11 @@ use crate::{
 
 /// Answers a request of the protocol.
 pub(super) async fn post(request: HttpRequest, payload: Payload, shared: Data<Shared>) -> HttpResponse {
-    let Ok(body) = timeout(shared.body_timeout, read_body(&request, payload)).await else {
-        shared.metrics.request("none", "Bad request", shared.body_timeout);
+    let reading = request.conn_data::<Arc<Peer>>().map(|peer| peer.clone().reads_body());
+    let body = timeout(shared.body_timeout, read_body(&request, payload)).await;
+    drop(reading);
+    let Ok(body) = body else {
+        count(&shared, "none", "Bad request", shared.body_timeout);
         shared.metrics.closed("body");
         let seconds = shared.body_timeout.as_secs_f64();
         let mut reply = refuse(&Refusal::bad(format!("the body did not arrive within {seconds} seconds")));
@@ -36,17 +39,20 @@ pub(super) async fn post(request: HttpRequest, payload: Payload, shared: Data<Sh
     }
 }
 
+/// Counts a request, and logs it.
+fn count(shared: &Shared, action: &'static str, result: &'static str, took: Duration) {
+    shared.metrics.request(action, result, took);
+    // Never a box, a body, an answer, an ext or an address.
+    tracing::debug!(action, result);
+}
+
 async fn answer(
     request: &HttpRequest,
     body: Result<Vec<u8>, Refusal>,
     shared: &Data<Shared>,
 ) -> Result<Reply, Refusal> {
     let started = Instant::now();
-    let log = |action: &'static str, result: &'static str| {
-        shared.metrics.request(action, result, started.elapsed());
-        // Never a box, a body, an answer, an ext or an address.
-        tracing::debug!(action, result);
-    };
+    let log = |action, result| count(shared, action, result, started.elapsed());
     let source = shared.clients.source(request);
     let relay = shared.relay.clone();
     let many = |boxes| shared.limiter.check(source, boxes);

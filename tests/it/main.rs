@@ -31,6 +31,7 @@ mod limits;
 mod metrics;
 mod notes;
 mod openapi;
+mod pipeline;
 mod process;
 mod proxy;
 

@@ -215,6 +215,7 @@ fn five_thousand_slow_clients_are_closed_while_others_are_served() {
     assert_eq!(times.len(), 5_000);
     println!("someone else did {rounds} rounds, and waited {longest_reply:?} for a reply at most");
     assert!(rounds > 0);
+    assert!(longest_reply < seconds(5) + late, "{longest_reply:?}, the machine was {late:?} late");
     // The relay is as late as its machine: for ticks here, and for those it serves.
     let allowed = seconds(10) + late + longest_reply;
     for kind in [Slow::NoByte, Slow::Head, Slow::SecondHead, Slow::Body] {
@@ -288,6 +289,40 @@ fn an_idle_connection_outlives_the_deadline_of_a_head() {
     assert_eq!(kept.write(HEALTH).reply().status, 200);
 }
 
+/// A request after which its connection ends has no say in anyone else's.
+#[test]
+fn the_last_request_of_one_connection_ends_no_other() {
+    let relay = TestRelay::start();
+    let mut kept: Vec<Wire> = (0..8).map(|_| kept(&relay.url)).collect();
+    let old = "GET /health HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+    kept.push(Wire::to(&relay));
+    for last in
+        ["GET /health HTTP/1.0\r\n\r\n", "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"]
+    {
+        // Enough for each of the relay's threads.
+        for _ in 0..64 {
+            let mut wire = Wire::to(&relay);
+            assert_eq!(wire.write(last).reply().status, 200);
+            assert!(wire.is_closed());
+        }
+        for (n, wire) in kept.iter_mut().enumerate() {
+            assert_eq!(wire.write(if n < 8 { HEALTH } else { old }).reply().status, 200);
+        }
+    }
+    // Longer than a connection lingers after its last reply.
+    thread::sleep(seconds(2));
+    for wire in &mut kept {
+        assert_eq!(wire.write(HEALTH).reply().status, 200);
+    }
+    // It lingers no longer, whoever said that it was the last.
+    let mut wire = Wire::to(&relay);
+    wire.write(
+        "POST /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n",
+    );
+    assert_eq!(wire.write("3\r\nabc\r\n").reply().status, 404);
+    assert!(wire.is_closed());
+}
+
 #[test]
 fn so_many_connections_and_no_more() {
     let relay = TestRelay::with(|config| config.connections.max = 2);
@@ -358,6 +393,8 @@ fn the_settings_of_serve() {
         "3",
         "--max-connections-per-source",
         "2",
+        "--log-level",
+        "debug",
     ]);
     assert_eq!(Wire::at(&relay.url).reply().status, 408);
     let late = half_sent(&relay.url, 10).reply();
@@ -377,6 +414,13 @@ fn the_settings_of_serve() {
         }
         wires.push(wire);
     }
+    // The late body was a request; the other connections had none of the protocol.
+    relay.signal("TERM");
+    let (code, log) = relay.wait();
+    let requests: Vec<&str> = log.lines().filter(|line| line.contains("action=")).collect();
+    assert_eq!(code, Some(0));
+    assert!(requests.len() == 1, "{log}");
+    assert!(requests[0].ends_with("action=\"none\" result=\"Bad request\""), "{log}");
 }
 
 #[test]
