@@ -19,6 +19,7 @@ use crate::{
     relay::{Rate, Rates},
     seal::question::Secrets,
     server::{ClientAddress, Config, Connections, Environment, Server, StartError, ToldBy},
+    shell,
     store::{BoxCap, Keep},
 };
 
@@ -434,15 +435,9 @@ fn program() -> String {
     let here = std::env::current_dir().ok();
     match here.and_then(|here| path.strip_prefix(here).ok()) {
         // A bare name would be looked for on the path.
-        Some(shorter) => quoted(&format!("./{}", shorter.display())),
-        None => quoted(&path.display().to_string()),
+        Some(shorter) => shell::word(&format!("./{}", shorter.display())),
+        None => shell::word(&path.display().to_string()),
     }
-}
-
-/// A word for the shell: as it stands if it may, else in quotes.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%".contains(c);
-    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 impl From<StartError> for Failure {

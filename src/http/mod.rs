@@ -3,9 +3,9 @@
 mod client_address;
 mod connection;
 mod endpoint;
+mod facts;
 mod listen;
 mod page;
-mod pages;
 mod places;
 
 use std::{
@@ -73,11 +73,11 @@ fn only(path: &str) -> Resource {
 }
 
 fn metrics() -> Resource {
-    only("/metrics").route(get_or_head().to(pages::metrics))
+    only("/metrics").route(get_or_head().to(facts::metrics))
 }
 
 fn health() -> Resource {
-    only("/health").route(get_or_head().to(pages::health))
+    only("/health").route(get_or_head().to(facts::health))
 }
 
 /// Every path of a listener for metrics.
@@ -94,7 +94,7 @@ fn relay_routes(config: &mut ServiceConfig, with_metrics: bool) {
         .service(
             web::resource("/")
                 .route(web::post().to(endpoint::post))
-                .route(get_or_head().to(pages::front))
+                .route(get_or_head().to(page::front))
                 .route(options())
                 .default_service(web::to(|| async {
                     refuse(&method_not_allowed("GET, HEAD, OPTIONS, POST"))
@@ -104,10 +104,10 @@ fn relay_routes(config: &mut ServiceConfig, with_metrics: bool) {
         .service(only("/page.css").route(get_or_head().to(page::style)))
         .service(only("/page.js").route(get_or_head().to(page::script)))
         .service(only("/icon.svg").route(get_or_head().to(page::icon)))
-        .service(only("/info").route(get_or_head().to(pages::info)))
+        .service(only("/info").route(get_or_head().to(facts::info)))
         .service(health())
-        .service(only("/ready").route(get_or_head().to(pages::ready)))
-        .service(only("/openapi.yaml").route(get_or_head().to(pages::openapi)))
+        .service(only("/ready").route(get_or_head().to(facts::ready)))
+        .service(only("/openapi.yaml").route(get_or_head().to(facts::openapi)))
         .default_service(web::to(elsewhere));
 }
 
