@@ -54,7 +54,7 @@ struct Limits {
 
 /// `GET /info`
 pub(super) async fn info(request: HttpRequest, shared: Data<Shared>) -> HttpResponse {
-    let About { urls, keep, answer_ttl, max_wait, api_key, rates } = &shared.about;
+    let About { urls, keep, answer_ttl, max_wait, api_key, rates, .. } = &shared.about;
     let info = Info {
         ok: true,
         name: "connectoid",

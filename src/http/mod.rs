@@ -65,6 +65,7 @@ pub(crate) struct About {
     /// Whether requests need an API key in `ext`.
     pub(crate) api_key: bool,
     pub(crate) rates: Rates,
+    pub(crate) sweep_interval: Duration,
 }
 
 /// A path that is only to be looked at.

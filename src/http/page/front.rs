@@ -17,16 +17,26 @@ use crate::{
 
 pub(super) const INDEX: &str = include_str!("index.html");
 
+/// What is said of the calls.
+const OPEN: &str =
+    "These run as they stand. Their box is an example whose key everybody has: put nothing real in it.";
+const CLOSED: &str = "This relay answers only who has an API key: ask whoever runs it for one, and put it for API-KEY. \
+    The box is an example whose key everybody has: put nothing real in it.";
+
 /// The page. `root` stands before the names of its files.
 pub(super) fn page(url: &str, root: &str, about: &About) -> String {
+    let closed = about.api_key;
+    let ext = ext(about);
     let word = shell::word(&format!("{url}/"));
     // One field a line, so that no line is much longer than a key.
     let body =
-        |fields: &str| format!("'{{\n  \"pub\": \"{EXAMPLE_PUB}\",\n  \"ext\": null,\n  {fields}\n}}'");
+        |fields: &str| format!("'{{\n  \"pub\": \"{EXAMPLE_PUB}\",\n  \"ext\": {ext},\n  {fields}\n}}'");
     let send = body(&format!("\"action\": \"send\",\n  \"data\": \"{}\"", base64url::encode("hello")));
     let check = body("\"action\": \"check\",\n  \"at\": 0");
-    let receive =
-        format!("curl -s {word} -d {check} |\n  connectoid answer --example |\n  curl {word} -d @-");
+    let with_key = if closed { " --api-key API-KEY" } else { "" };
+    let receive = format!(
+        "curl -s {word} -d {check} |\n  connectoid answer --example{with_key} |\n  curl {word} -d @-"
+    );
     fill(
         INDEX,
         &[
@@ -34,13 +44,27 @@ pub(super) fn page(url: &str, root: &str, about: &About) -> String {
             ("url", Value::Text(url)),
             ("version", Value::Text(env!("CARGO_PKG_VERSION"))),
             ("message_ttl", Value::Text(&in_words(about.keep.message_ttl.as_secs()))),
+            ("api_key", Value::Text(if closed { "needed" } else { "" })),
+            ("how", Value::Text(if closed { CLOSED } else { OPEN })),
             ("send", Value::Text(&format!("curl {word} -d {send}"))),
             ("check", Value::Text(&format!("curl {word} -d {check}"))),
             ("receive", Value::Text(&receive)),
-            ("link", Value::Text(&format!("connectoid link --relay {} --for Bob", shell::word(url)))),
-            ("limits", Value::Rows(&limits(about))),
+            ("link", Value::Text(&link_command(&shell::word(url), about))),
+            ("holding", Value::Rows(&holding(about))),
+            ("asking", Value::Rows(&asking(about))),
+            ("rates", Value::Rows(&rates(about.rates))),
         ],
     )
+}
+
+/// What stands as `ext` in the calls that are shown.
+fn ext(about: &About) -> &'static str {
+    if about.api_key { "\"API-KEY\"" } else { "null" }
+}
+
+fn link_command(url: &str, about: &About) -> String {
+    let api_key = if about.api_key { " --api-key API-KEY" } else { "" };
+    format!("connectoid link --relay {url}{api_key} --for Bob")
 }
 
 /// The text.
@@ -53,30 +77,32 @@ pub(super) fn text(url: &str, about: &About) -> String {
 A box is addressed by a P-384 public key (PUB: 66 characters of base64url). Whoever has the key may send;
 whoever holds the private key may receive. Messages live {message_ttl}, unchecked boxes {box_ttl}.
 
-  send     curl {url}/ -d '{{"pub":"PUB","ext":null,"action":"send","data":"BASE64URL"}}'
-  check    curl {url}/ -d '{{"pub":"PUB","ext":null,"action":"check","at":0}}'
-  receive  curl {url}/ -d '{{"pub":"PUB","ext":null,"answer":"ANSWER","action":"receive","at":0,"limit":1}}'
+  send     curl {url}/ -d '{{"pub":"PUB","ext":{ext},"action":"send","data":"BASE64URL"}}'
+  check    curl {url}/ -d '{{"pub":"PUB","ext":{ext},"action":"check","at":0}}'
+  receive  curl {url}/ -d '{{"pub":"PUB","ext":{ext},"answer":"ANSWER","action":"receive","at":0,"limit":1}}'
 
 check replies with a sealed question; ANSWER is what the private key opens it to. The program does it:
 
-  connectoid link --relay {url} --for Bob     makes a key and a link
+  {link}     makes a key and a link
   curl … check … | connectoid answer --for Bob | curl {url}/ -d @-
 
 /info limits and time   /privacy what is kept   /openapi.yaml everything   /health and /ready for monitors
 {closed}"#,
         version = env!("CARGO_PKG_VERSION"),
+        ext = ext(about),
+        link = link_command(&url, about),
         message_ttl = in_words(message_ttl.as_secs()),
         box_ttl = in_words(box_ttl.as_secs()),
         closed = if about.api_key {
-            "\nThis relay asks for an API key in ext: ask who runs it for one.\n"
+            "\nAPI-KEY in ext is one that you get from whoever runs this relay: it answers nobody without.\n"
         } else {
             ""
         },
     )
 }
 
-/// The limits in force, in words.
-fn limits(about: &About) -> Vec<Row> {
+/// What is held and for how long, in words.
+fn holding(about: &About) -> Vec<Row> {
     let Keep { message_ttl, box_ttl, box_cap, max_bytes } = about.keep;
     let as_much = || "as much as comes".to_owned();
     let box_holds = match box_cap {
@@ -89,21 +115,22 @@ fn limits(about: &About) -> Vec<Row> {
         Some(cap) => format!("{} messages, {} together", cap.messages, size(u64::from(cap.bytes))),
         None => as_much(),
     };
-    let Rates { send, send_to_box, check, receive } = about.rates;
-    let mut rows = vec![
+    vec![
         ("A message", format!("up to {}, sealed", size(limits::MAX_DATA_BYTES as u64))),
         ("A message lives", format!("{}, unless its owner deletes it", in_words(message_ttl.as_secs()))),
         ("A box holds", box_holds),
-        ("All boxes hold", max_bytes.map_or_else(as_much, |bytes| format!("{} together", size(bytes)))),
         ("A box lives", format!("{} after its last check", in_words(box_ttl.as_secs()))),
-        ("An answer counts", format!("{}, for any number of requests", in_words(about.answer_ttl.as_secs()))),
-        ("A check", waiting(about.max_wait, about.rates.most_boxes())),
-        ("One receive brings", format!("up to {} messages", limits::MAX_RECEIVE)),
+        ("All boxes hold", max_bytes.map_or_else(as_much, |bytes| format!("{} together", size(bytes)))),
+    ]
+}
+
+/// What a request may be.
+fn asking(about: &About) -> Vec<Row> {
+    let mut rows = vec![
         ("A request", format!("up to {}", size(limits::MAX_REQUEST_BYTES as u64))),
-        ("One address sends", often(send)),
-        ("One address to one box", often(send_to_box)),
-        ("One address checks", often(check)),
-        ("One address receives", often(receive)),
+        ("A check", waiting(about.max_wait, about.rates.most_boxes())),
+        ("An answer counts", format!("{}, for any number of requests", in_words(about.answer_ttl.as_secs()))),
+        ("One receive brings", format!("up to {} messages", limits::MAX_RECEIVE)),
     ];
     if about.api_key {
         rows.push((
@@ -112,6 +139,16 @@ fn limits(about: &About) -> Vec<Row> {
         ));
     }
     rows
+}
+
+/// How often one address may ask for what.
+fn rates(Rates { send, send_to_box, check, receive }: Rates) -> Vec<Row> {
+    vec![
+        ("Send", often(send)),
+        ("Send to one box", often(send_to_box)),
+        ("Check", often(check)),
+        ("Receive or delete", often(receive)),
+    ]
 }
 
 fn waiting(longest: Duration, boxes: u32) -> String {

@@ -17,7 +17,7 @@ pub(super) fn page(url: &str, root: &str, about: &About) -> String {
             ("home", Value::Text(if root.is_empty() { "." } else { root })),
             ("url", Value::Text(url)),
             ("kept", Value::Rows(&kept(about))),
-            ("not_kept", Value::Rows(&not_kept())),
+            ("not_kept", Value::Rows(&not_kept(about))),
         ],
     )
 }
@@ -29,7 +29,7 @@ pub(super) fn text(about: &About) -> String {
         format!("{title}\n\n{}", rows.join("\n"))
     };
     let kept = section("WHAT THIS RELAY KEEPS, AND FOR HOW LONG", &kept(about));
-    let not_kept = section("WHAT IT DOES NOT KEEP", &not_kept());
+    let not_kept = section("WHAT IT DOES NOT KEEP", &not_kept(about));
     format!("{kept}\n{not_kept}")
 }
 
@@ -64,8 +64,8 @@ fn kept(about: &About) -> Vec<Row> {
     if about.api_key {
         rows.push((
             "API keys",
-            "As long as the operator keeps them: a hash of each, which boxes were made under it, and how many requests \
-             and bytes were used of it on which day."
+            "As long as the operator keeps them: of each its name, a hash, when it was made and revoked, what it allows, \
+             which boxes were made under it, and how many requests and bytes were used of it on which day."
                 .to_owned(),
         ));
     }
@@ -73,13 +73,10 @@ fn kept(about: &About) -> Vec<Row> {
 }
 
 /// What is not kept.
-fn not_kept() -> Vec<Row> {
+fn not_kept(about: &About) -> Vec<Row> {
     let row = |label, text: &str| (label, text.to_owned());
     vec![
-        row(
-            "Addresses",
-            "Counted in memory for a few minutes, so that one cannot use up the relay. Never written to the disk or to a log.",
-        ),
+        ("Addresses", addresses(about)),
         row("Logs", "They name no box, message, answer, API key or address."),
         row(
             "Cookies",
@@ -96,4 +93,20 @@ fn not_kept() -> Vec<Row> {
              instance: ask whoever runs this relay.",
         ),
     ]
+}
+
+/// A rate forgets an address when its bucket is full again, and the sweep notices.
+fn addresses(about: &About) -> String {
+    let counted = match about.rates.longest_memory() {
+        Some(memory) => {
+            let minutes = (memory + about.sweep_interval).as_millis().div_ceil(60_000);
+            let seconds = u64::try_from(minutes * 60).unwrap_or(u64::MAX);
+            format!("and for at most {} after their last request, ", in_words(seconds))
+        }
+        None => String::new(),
+    };
+    format!(
+        "In memory only: counted while their connections are open, {counted}so that one cannot use up the relay. Never \
+         written to the disk or to a log."
+    )
 }
