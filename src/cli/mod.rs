@@ -206,6 +206,9 @@ fn known<'a>(keys: &'a Keys, name: &str) -> Result<&'a Contact, Failure> {
     })
 }
 
+/// A relay's API key: in the environment, where no list of processes and no history of a shell shows it.
+const API_KEY: &str = "CONNECTOID_API_KEY";
+
 /// An environment variable, unless it is set to nothing.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())

@@ -320,7 +320,7 @@ async fn serve(config: Config, format: LogFormat) -> Result<(), Failure> {
     let environment =
         Environment { clock: std::sync::Arc::new(SystemClock), store_clock: None, rng: entropy()? };
     let (urls, database) = (config.urls.clone(), shown(&config.database));
-    let closed = config.require_api_key;
+    let closed = config.require_api_key.then(|| add_key(&config.database));
     let stop = stop_signal()?;
     let server = Server::bind(config, environment).await?;
     let address = server.address();
@@ -329,8 +329,10 @@ async fn serve(config: Config, format: LogFormat) -> Result<(), Failure> {
     match format {
         LogFormat::Text => {
             let url = urls.first().map_or(local.as_str(), |url| url.as_str());
-            let banner = if closed { closed_banner } else { banner };
-            say(&banner(url, address, &database));
+            say(&match closed {
+                Some(add_key) => closed_banner(url, address, &database, &add_key),
+                None => banner(url, address, &database),
+            });
         }
         // Every line is to be an object.
         LogFormat::Json => tracing::info!(%address, database, "listening"),
@@ -407,19 +409,29 @@ A box of your own:  {program} link --relay {url} --for Bob
 }
 
 /// The same for a relay that asks for API keys: the example's calls would be refused.
-fn closed_banner(url: &str, address: SocketAddr, database: &str) -> String {
-    let program = program();
+fn closed_banner(url: &str, address: SocketAddr, database: &str, add_key: &str) -> String {
+    let (program, url) = (program(), shell::word(url));
     let version = env!("CARGO_PKG_VERSION");
     format!(
         r#"connectoid {version} listens on http://{address}, keeps its messages in {database}
 
 It asks for an API key in ext. One is made, and used in a link, with:
 
-  {program} admin keys add NAME --database {database}
+  {add_key}
 
   {program} link --relay {url} --api-key KEY --for Bob
 "#
     )
+}
+
+/// The command that makes an API key. A URL of PostgreSQL is not shown whole, for its password.
+fn add_key(database: &str) -> String {
+    let program = program();
+    if !database.starts_with("postgres") {
+        format!("{program} admin keys add NAME --database {}", shell::word(database))
+    } else {
+        format!("{program} admin keys add NAME  # with this relay's CONNECTOID_DATABASE")
+    }
 }
 
 /// This program as a shell can call it from here.
@@ -459,6 +471,17 @@ mod tests {
     fn passwords_are_not_shown() {
         assert_eq!(shown("postgres://me:secret@db.example/name?x=y"), "postgres://db.example/name");
         assert_eq!(shown("sqlite://connectoid.db"), "sqlite://connectoid.db");
+    }
+
+    #[test]
+    fn how_to_make_an_api_key() {
+        let command = |database: &str| add_key(database).split_once(" admin ").unwrap().1.to_owned();
+        assert_eq!(command("sqlite://my relay.db"), "keys add NAME --database 'sqlite://my relay.db'");
+        for database in
+            ["postgres://me:secret@db.example/name", "postgres://db.example/name", "postgresql:///name"]
+        {
+            assert_eq!(command(database), "keys add NAME  # with this relay's CONNECTOID_DATABASE");
+        }
     }
 
     #[test]
