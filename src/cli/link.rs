@@ -149,8 +149,13 @@ pub(super) fn api_key(text: &str) -> Result<Ext, String> {
 }
 
 pub(super) fn nickname(text: &str) -> Result<String, String> {
-    let fits = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    if fits { Ok(text.to_owned()) } else { Err("expected 1 to 64 characters".to_owned()) }
+    if !(1..=64).contains(&text.chars().count()) {
+        return Err("expected 1 to 64 characters".to_owned());
+    }
+    if text.chars().any(char::is_control) {
+        return Err("expected text without control characters".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 impl Link {

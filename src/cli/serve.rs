@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum, builder::FalseyValueParser};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -53,7 +53,7 @@ pub(super) struct Serve {
     #[arg(long, env = "CONNECTOID_BOX_MESSAGES", value_name = "COUNT", default_value_t = limits::BOX_MESSAGES, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     box_messages: u32,
 
-    /// The bytes a box may hold at once, as 512KiB
+    /// The bytes a box may hold at once, as 512KiB; 16KiB or more
     #[arg(long, env = "CONNECTOID_BOX_BYTES", value_name = "SIZE", default_value = "512KiB", value_parser = box_size)]
     box_bytes: u32,
 
@@ -64,7 +64,7 @@ pub(super) struct Serve {
 
     /// The bytes that all boxes may take together, with what each box and message takes beside its data; the database's
     /// file can be a fifth larger
-    #[arg(long, env = "CONNECTOID_MAX_BYTES", value_name = "SIZE", default_value = "1GiB", value_parser = size)]
+    #[arg(long, env = "CONNECTOID_MAX_BYTES", value_name = "SIZE", default_value = "1GiB", value_parser = total_size)]
     max_bytes: u64,
 
     /// The longest that a check may wait for something to come (long poll); 0s for none
@@ -72,7 +72,7 @@ pub(super) struct Serve {
     max_wait: Duration,
 
     /// How many checks may wait at once, at most three quarters of the connections; more get Busy
-    #[arg(long, env = "CONNECTOID_MAX_WAITERS", value_name = "COUNT", default_value_t = MAX_WAITERS)]
+    #[arg(long, env = "CONNECTOID_MAX_WAITERS", value_name = "COUNT", default_value_t = MAX_WAITERS, value_parser = count)]
     pub(super) max_waiters: usize,
 
     /// The reverse proxies before this relay, as addresses or networks, separated by commas: clients count by the right-most
@@ -173,8 +173,17 @@ fn rate_or_off(text: &str) -> Result<RateOrOff, String> {
 fn network(text: &str) -> Result<IpNet, String> {
     let address = text.trim().parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
     address
-        .or_else(|_| text.trim().parse())
+        .or_else(|_| text.trim().parse().map(canonical))
         .map_err(|_| "expected an address or a network, as 127.0.0.1, 10.0.0.0/8 or fd00::/8".to_owned())
+}
+
+/// Networks are compared with addresses in their canonical form: `::ffff:10.0.0.0/104` is 10.0.0.0/8.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else {
+        return network;
+    };
+    let v4 = mapped.addr().to_ipv4_mapped().zip(mapped.prefix_len().checked_sub(96));
+    v4.and_then(|(address, bits)| Ipv4Net::new(address, bits).ok()).map_or(network, IpNet::from)
 }
 
 /// Checks that may wait at once, if nothing else is said.
@@ -205,7 +214,23 @@ fn a_wait(text: &str) -> Result<Duration, String> {
 }
 
 fn box_size(text: &str) -> Result<u32, String> {
-    u32::try_from(size(text)?).map_err(|_| "expected at most 4GiB".to_owned())
+    let bytes = at_least(limits::MAX_DATA_BYTES as u64, text)?;
+    u32::try_from(bytes).map_err(|_| "expected less than 4GiB".to_owned())
+}
+
+/// Twice the largest message: it takes some bytes beside its data, and so does its box.
+fn total_size(text: &str) -> Result<u64, String> {
+    at_least(2 * limits::MAX_DATA_BYTES as u64, text)
+}
+
+fn at_least(least: u64, text: &str) -> Result<u64, String> {
+    let bytes = size(text)?;
+    let too_small = || format!("expected at least {least}, or the largest message does not fit");
+    (bytes >= least).then_some(bytes).ok_or_else(too_small)
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "expected a number, 0 or more".to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -511,6 +536,9 @@ mod tests {
             (" fd00::/8 ", "fd00::/8"),
             ("::1", "::1/128"),
             ("::ffff:10.0.0.1", "10.0.0.1/32"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::/0", "::/0"),
         ] {
             assert_eq!(network(text).unwrap().to_string(), network_of);
         }
