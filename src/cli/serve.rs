@@ -329,7 +329,6 @@ impl Serve {
                 idle_timeout: self.idle_timeout,
                 max: self.max_connections.min(allowed),
                 max_per_source: self.max_connections_per_source,
-                exempt: self.trusted_proxies.clone(),
             },
             require_api_key: self.require_api_key,
             client_address: ClientAddress {

@@ -1,6 +1,6 @@
 //! What a relay says of itself to programs: its limits, its health, its metrics, its description.
 
-use actix_web::{HttpRequest, HttpResponse, web::Data};
+use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
 use serde::Serialize;
 
 use super::{About, Shared, in_json, refuse};
@@ -102,7 +102,7 @@ pub(super) async fn ready(shared: Data<Shared>) -> HttpResponse {
     }
 }
 
-/// `GET /metrics`
+/// `GET /metrics`: for who watches, and not for the pages of others in a browser that reaches this relay.
 pub(super) async fn metrics(shared: Data<Shared>) -> HttpResponse {
     let held = shared.relay.held();
     let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
@@ -110,13 +110,17 @@ pub(super) async fn metrics(shared: Data<Shared>) -> HttpResponse {
     shared.metrics.bytes.set(gauge(held.bytes));
     shared.metrics.boxes.set(gauge(held.boxes));
     shared.limiter.count_keys();
-    match shared.metrics.text() {
+    let mut reply = match shared.metrics.text() {
         Ok(text) => HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text),
         Err(error) => {
             tracing::error!(%error, "the metrics could not be written");
             refuse(&crate::protocol::Refusal::Busy { retry_after: 1 })
         }
-    }
+    };
+    reply
+        .headers_mut()
+        .insert(header::CROSS_ORIGIN_RESOURCE_POLICY, header::HeaderValue::from_static("same-origin"));
+    reply
 }
 
 /// `GET /openapi.yaml`

@@ -434,7 +434,10 @@ fn every_command_explains_itself() {
         (&["admin", "keys", "usage"], &["[NAME]", "--days", "[default: 7]", "--json", "--database"]),
         (&["admin", "stats"], &["--message-ttl", "--json", "--database"]),
         (&["prune"], &["--message-ttl", "--box-ttl", "[default: 30d]", "--database"]),
-        (&["completions"], &["<bash|zsh|fish|elvish|powershell>", "fpath", "bash, elvish, fish, powershell, zsh"]),
+        (
+            &["completions"],
+            &["<bash|zsh|fish|elvish|powershell>", "fpath", "bash, elvish, fish, powershell, zsh"],
+        ),
         (&["man"], &["<DIR>", "share/man/man1"]),
     ] {
         let (code, help, err) = seen(&operator.run(&[command, &["--help"]].concat(), ""));
