@@ -17,4 +17,6 @@ pub mod seal;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]
+mod shell;
+#[cfg(feature = "server")]
 pub mod store;

@@ -47,7 +47,7 @@ pub struct Metrics {
     closed: IntCounterVec,
     /// Checks that wait.
     pub waiters: IntGauge,
-    /// Messages in all boxes, and their bytes; boxes.
+    /// Messages in all boxes.
     pub messages: IntGauge,
     /// Bytes of the messages in all boxes.
     pub bytes: IntGauge,

@@ -162,6 +162,7 @@ impl Server {
                 max_wait: config.max_wait,
                 api_key: config.require_api_key,
                 rates: config.rates,
+                sweep_interval: config.sweep_interval,
             },
             runtime: tokio::runtime::Handle::current(),
             metrics: metrics.clone(),

@@ -16,6 +16,7 @@ use super::{
     now_ms, print_json, print_line, say,
     serve::at_least_a_second,
     size::size,
+    there_is,
 };
 use crate::{
     protocol::base64url,
@@ -52,14 +53,19 @@ pub(super) struct Add {
     #[arg(value_parser = nickname)]
     name: String,
     /// Requests it allows in a day (UTC) [default: no limit]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     requests_per_day: Option<u32>,
     /// Bytes of messages it allows to send in a day (UTC), as 10MB or 10MiB, before base64url [default: no limit]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     bytes_per_day: Option<u64>,
     /// Boxes that may be there at once that were made with it [default: no limit]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     boxes: Option<u32>,
+}
+
+fn some_bytes(text: &str) -> Result<u64, String> {
+    let bytes = size(text)?;
+    (bytes > 0).then_some(bytes).ok_or_else(|| "expected 1 byte or more".to_owned())
 }
 
 /// List the API keys and what they allow
@@ -342,8 +348,7 @@ impl Figures {
 }
 
 fn no_such_key(name: &str, keys: &[NamedKey]) -> Failure {
-    let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
-    let others = if names.is_empty() { String::new() } else { format!(" (there is {})", names.join(", ")) };
+    let others = there_is(keys.iter().map(|key| key.name.as_str()));
     Failure::with(Failure::NOTHING, format!("there is no API key {name:?}{others}"))
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, Read as _};
 
 use clap::Args;
 
-use super::{Failure, Home, known, print_json};
+use super::{API_KEY, Failure, Home, known, link::api_key, print_json};
 use crate::{
     protocol::{At, Checked, Ext, RefusalBody, RelayUrl, Request, Upto, limits::MAX_REPLY_BYTES},
     seal::{self, BoxKey, question::open_question},
@@ -29,6 +29,10 @@ pub(super) struct Answer {
     /// Use the published example key that `connectoid serve` shows; its box is everybody's
     #[arg(long, conflicts_with = "name")]
     example: bool,
+
+    /// The API key to ask with in the example's name; a link of yours carries its own
+    #[arg(long, env = API_KEY, value_name = "KEY", value_parser = api_key, hide_env_values = true, allow_hyphen_values = true)]
+    api_key: Option<Ext>,
 
     /// Which relay replied, if the link has several: its question must be its own
     #[arg(long, value_name = "URL")]
@@ -78,7 +82,7 @@ impl Answer {
     fn asked(&self) -> Result<Asked, Failure> {
         let Some(name) = &self.name else {
             let key = seal::derive_box_key(&[0xA1; 48]).map_err(Failure::new)?;
-            return Ok(Asked { key, relays: None, ext: None });
+            return Ok(Asked { key, relays: None, ext: self.api_key.clone() });
         };
         let keys = self.home.keystore()?.load()?;
         let contact = known(&keys, name)?;

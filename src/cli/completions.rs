@@ -20,6 +20,7 @@ use super::{Cli, Failure, print};
 #[command(verbatim_doc_comment)]
 pub(super) struct Completions {
     /// The shell
+    #[arg(value_name = "bash|zsh|fish|elvish|powershell")]
     shell: Shell,
 }
 

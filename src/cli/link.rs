@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use qrcode::{QrCode, render};
 use serde::Serialize;
 
-use super::{Failure, Home, entropy, now_ms, print_json, print_line, say};
+use super::{API_KEY, Failure, Home, entropy, now_ms, print_json, print_line, say, variable};
 use crate::{
     client::keystore::{Contact, Keystore},
     protocol::{
@@ -90,7 +90,8 @@ struct Form {
     #[arg(long, value_name = "TEXT", value_parser = ext)]
     ext: Option<Ext>,
 
-    /// The relay's API key as its operator gave it; every relay of the link sees it, and who sends to the link uses it
+    /// The relay's API key as its operator gave it; every relay of the link sees it, and who sends to the link uses it [env:
+    /// CONNECTOID_API_KEY, which keeps it out of the list of processes; --ext goes before it]
     #[arg(long, value_name = "KEY", value_parser = api_key, conflicts_with = "ext", allow_hyphen_values = true)]
     api_key: Option<Ext>,
 
@@ -143,13 +144,18 @@ fn ext(text: &str) -> Result<Ext, String> {
 }
 
 /// The key is base64url already: it stands in the link as it is.
-fn api_key(text: &str) -> Result<Ext, String> {
+pub(super) fn api_key(text: &str) -> Result<Ext, String> {
     Ext::try_from(text.to_owned()).map_err(|_| "expected base64url, as the operator gave it".to_owned())
 }
 
 pub(super) fn nickname(text: &str) -> Result<String, String> {
-    let fits = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    if fits { Ok(text.to_owned()) } else { Err("expected 1 to 64 characters".to_owned()) }
+    if !(1..=64).contains(&text.chars().count()) {
+        return Err("expected 1 to 64 characters".to_owned());
+    }
+    if text.chars().any(char::is_control) {
+        return Err("expected text without control characters".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 impl Link {
@@ -199,7 +205,7 @@ impl Form {
             Expiry::In(time) => Some(now.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))),
             Expiry::Never => None,
         };
-        let ext = self.api_key.clone().or_else(|| self.ext.clone());
+        let ext = self.ext()?;
         (contact.ext, contact.secret) = match made {
             Some(made) => (made.ext, made.secret),
             None if self.no_secret || self.query => (ext, None),
@@ -246,6 +252,14 @@ impl Form {
                 .unwrap_or_default());
         }
         Ok(relays)
+    }
+
+    fn ext(&self) -> Result<Option<Ext>, Failure> {
+        if let Some(given) = self.api_key.as_ref().or(self.ext.as_ref()) {
+            return Ok(Some(given.clone()));
+        }
+        let from_environment = variable(API_KEY).map(|key| api_key(&key)).transpose();
+        from_environment.map_err(|error| Failure::with(2, format!("{API_KEY}: {error}")))
     }
 
     fn print_again(self, keystore: &Keystore) -> Result<(), Failure> {

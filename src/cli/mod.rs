@@ -196,15 +196,22 @@ impl Home {
 /// The contact with this nickname, or the error that says which there are.
 fn known<'a>(keys: &'a Keys, name: &str) -> Result<&'a Contact, Failure> {
     keys.contact(name).ok_or_else(|| {
-        let names: Vec<&str> = keys.contacts.iter().map(|contact| contact.name.as_str()).collect();
-        let others =
-            if names.is_empty() { String::new() } else { format!(" (there is {})", names.join(", ")) };
+        let others = there_is(keys.contacts.iter().map(|contact| contact.name.as_str()));
         Failure::with(
             Failure::NOTHING,
             format!("there is no contact {name:?}{others}: make a link with connectoid link --relay URL --for NAME"),
         )
     })
 }
+
+/// What there is instead of what was asked for: ` (there is Bob, Carol)`, or nothing.
+fn there_is<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.collect();
+    if names.is_empty() { String::new() } else { format!(" (there is {})", names.join(", ")) }
+}
+
+/// A relay's API key: in the environment, where no list of processes and no history of a shell shows it.
+const API_KEY: &str = "CONNECTOID_API_KEY";
 
 /// An environment variable, unless it is set to nothing.
 fn variable(name: &str) -> Option<String> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum, builder::FalseyValueParser};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -19,6 +19,7 @@ use crate::{
     relay::{Rate, Rates},
     seal::question::Secrets,
     server::{ClientAddress, Config, Connections, Environment, Server, StartError, ToldBy},
+    shell,
     store::{BoxCap, Keep},
 };
 
@@ -52,7 +53,7 @@ pub(super) struct Serve {
     #[arg(long, env = "CONNECTOID_BOX_MESSAGES", value_name = "COUNT", default_value_t = limits::BOX_MESSAGES, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     box_messages: u32,
 
-    /// The bytes a box may hold at once, as 512KiB
+    /// The bytes a box may hold at once, as 512KiB; 16KiB or more
     #[arg(long, env = "CONNECTOID_BOX_BYTES", value_name = "SIZE", default_value = "512KiB", value_parser = box_size)]
     box_bytes: u32,
 
@@ -63,7 +64,7 @@ pub(super) struct Serve {
 
     /// The bytes that all boxes may take together, with what each box and message takes beside its data; the database's
     /// file can be a fifth larger
-    #[arg(long, env = "CONNECTOID_MAX_BYTES", value_name = "SIZE", default_value = "1GiB", value_parser = size)]
+    #[arg(long, env = "CONNECTOID_MAX_BYTES", value_name = "SIZE", default_value = "1GiB", value_parser = total_size)]
     max_bytes: u64,
 
     /// The longest that a check may wait for something to come (long poll); 0s for none
@@ -71,7 +72,7 @@ pub(super) struct Serve {
     max_wait: Duration,
 
     /// How many checks may wait at once, at most three quarters of the connections; more get Busy
-    #[arg(long, env = "CONNECTOID_MAX_WAITERS", value_name = "COUNT", default_value_t = MAX_WAITERS)]
+    #[arg(long, env = "CONNECTOID_MAX_WAITERS", value_name = "COUNT", default_value_t = MAX_WAITERS, value_parser = count)]
     pub(super) max_waiters: usize,
 
     /// The reverse proxies before this relay, as addresses or networks, separated by commas: clients count by the right-most
@@ -172,8 +173,17 @@ fn rate_or_off(text: &str) -> Result<RateOrOff, String> {
 fn network(text: &str) -> Result<IpNet, String> {
     let address = text.trim().parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
     address
-        .or_else(|_| text.trim().parse())
+        .or_else(|_| text.trim().parse().map(canonical))
         .map_err(|_| "expected an address or a network, as 127.0.0.1, 10.0.0.0/8 or fd00::/8".to_owned())
+}
+
+/// Networks are compared with addresses in their canonical form: `::ffff:10.0.0.0/104` is 10.0.0.0/8.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else {
+        return network;
+    };
+    let v4 = mapped.addr().to_ipv4_mapped().zip(mapped.prefix_len().checked_sub(96));
+    v4.and_then(|(address, bits)| Ipv4Net::new(address, bits).ok()).map_or(network, IpNet::from)
 }
 
 /// Checks that may wait at once, if nothing else is said.
@@ -204,7 +214,23 @@ fn a_wait(text: &str) -> Result<Duration, String> {
 }
 
 fn box_size(text: &str) -> Result<u32, String> {
-    u32::try_from(size(text)?).map_err(|_| "expected at most 4GiB".to_owned())
+    let bytes = at_least(limits::MAX_DATA_BYTES as u64, text)?;
+    u32::try_from(bytes).map_err(|_| "expected less than 4GiB".to_owned())
+}
+
+/// Twice the largest message: it takes some bytes beside its data, and so does its box.
+fn total_size(text: &str) -> Result<u64, String> {
+    at_least(2 * limits::MAX_DATA_BYTES as u64, text)
+}
+
+fn at_least(least: u64, text: &str) -> Result<u64, String> {
+    let bytes = size(text)?;
+    let too_small = || format!("expected at least {least}, or the largest message does not fit");
+    (bytes >= least).then_some(bytes).ok_or_else(too_small)
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "expected a number, 0 or more".to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -303,7 +329,6 @@ impl Serve {
                 idle_timeout: self.idle_timeout,
                 max: self.max_connections.min(allowed),
                 max_per_source: self.max_connections_per_source,
-                exempt: self.trusted_proxies.clone(),
             },
             require_api_key: self.require_api_key,
             client_address: ClientAddress {
@@ -319,7 +344,7 @@ async fn serve(config: Config, format: LogFormat) -> Result<(), Failure> {
     let environment =
         Environment { clock: std::sync::Arc::new(SystemClock), store_clock: None, rng: entropy()? };
     let (urls, database) = (config.urls.clone(), shown(&config.database));
-    let closed = config.require_api_key;
+    let closed = config.require_api_key.then(|| add_key(&config.database));
     let stop = stop_signal()?;
     let server = Server::bind(config, environment).await?;
     let address = server.address();
@@ -328,8 +353,10 @@ async fn serve(config: Config, format: LogFormat) -> Result<(), Failure> {
     match format {
         LogFormat::Text => {
             let url = urls.first().map_or(local.as_str(), |url| url.as_str());
-            let banner = if closed { closed_banner } else { banner };
-            say(&banner(url, address, &database));
+            say(&match closed {
+                Some(add_key) => closed_banner(url, address, &database, &add_key),
+                None => banner(url, address, &database),
+            });
         }
         // Every line is to be an object.
         LogFormat::Json => tracing::info!(%address, database, "listening"),
@@ -406,19 +433,29 @@ A box of your own:  {program} link --relay {url} --for Bob
 }
 
 /// The same for a relay that asks for API keys: the example's calls would be refused.
-fn closed_banner(url: &str, address: SocketAddr, database: &str) -> String {
-    let program = program();
+fn closed_banner(url: &str, address: SocketAddr, database: &str, add_key: &str) -> String {
+    let (program, url) = (program(), shell::word(url));
     let version = env!("CARGO_PKG_VERSION");
     format!(
         r#"connectoid {version} listens on http://{address}, keeps its messages in {database}
 
 It asks for an API key in ext. One is made, and used in a link, with:
 
-  {program} admin keys add NAME --database {database}
+  {add_key}
 
   {program} link --relay {url} --api-key KEY --for Bob
 "#
     )
+}
+
+/// The command that makes an API key. A URL of PostgreSQL is not shown whole, for its password.
+fn add_key(database: &str) -> String {
+    let program = program();
+    if !database.starts_with("postgres") {
+        format!("{program} admin keys add NAME --database {}", shell::word(database))
+    } else {
+        format!("{program} admin keys add NAME  # with this relay's CONNECTOID_DATABASE")
+    }
 }
 
 /// This program as a shell can call it from here.
@@ -434,15 +471,9 @@ fn program() -> String {
     let here = std::env::current_dir().ok();
     match here.and_then(|here| path.strip_prefix(here).ok()) {
         // A bare name would be looked for on the path.
-        Some(shorter) => quoted(&format!("./{}", shorter.display())),
-        None => quoted(&path.display().to_string()),
+        Some(shorter) => shell::word(&format!("./{}", shorter.display())),
+        None => shell::word(&path.display().to_string()),
     }
-}
-
-/// A word for the shell: as it stands if it may, else in quotes.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%".contains(c);
-    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 impl From<StartError> for Failure {
@@ -464,6 +495,17 @@ mod tests {
     fn passwords_are_not_shown() {
         assert_eq!(shown("postgres://me:secret@db.example/name?x=y"), "postgres://db.example/name");
         assert_eq!(shown("sqlite://connectoid.db"), "sqlite://connectoid.db");
+    }
+
+    #[test]
+    fn how_to_make_an_api_key() {
+        let command = |database: &str| add_key(database).split_once(" admin ").unwrap().1.to_owned();
+        assert_eq!(command("sqlite://my relay.db"), "keys add NAME --database 'sqlite://my relay.db'");
+        for database in
+            ["postgres://me:secret@db.example/name", "postgres://db.example/name", "postgresql:///name"]
+        {
+            assert_eq!(command(database), "keys add NAME  # with this relay's CONNECTOID_DATABASE");
+        }
     }
 
     #[test]
@@ -493,6 +535,9 @@ mod tests {
             (" fd00::/8 ", "fd00::/8"),
             ("::1", "::1/128"),
             ("::ffff:10.0.0.1", "10.0.0.1/32"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::/0", "::/0"),
         ] {
             assert_eq!(network(text).unwrap().to_string(), network_of);
         }

@@ -123,6 +123,11 @@ impl Clients {
         Self { by, warned: AtomicBool::new(false) }
     }
 
+    /// The proxies that are trusted.
+    pub(crate) fn proxies(&self) -> &[IpNet] {
+        &self.by.trusted_proxies
+    }
+
     /// Who this request counts as.
     pub(crate) fn source(&self, request: &HttpRequest) -> Source {
         // Only a Unix socket has no address, and the relay listens on none.

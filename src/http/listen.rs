@@ -19,7 +19,6 @@ use actix_web::{
     middleware::from_fn,
     web::{self, ServiceConfig},
 };
-use ipnet::IpNet;
 use tokio::net::TcpStream;
 
 use super::{
@@ -51,10 +50,8 @@ pub struct Connections {
     pub idle_timeout: Duration,
     /// Connections at once.
     pub max: usize,
-    /// Connections at once from one IPv4 address or IPv6 /64.
+    /// Connections at once from one IPv4 address or IPv6 /64. Trusted proxies are not held to it: theirs are those of many.
     pub max_per_source: usize,
-    /// Whose connections are only counted in all: proxies, which carry those of many.
-    pub exempt: Vec<IpNet>,
 }
 
 impl Default for Connections {
@@ -66,7 +63,6 @@ impl Default for Connections {
             idle_timeout: Duration::from_secs(75),
             max: 16_384,
             max_per_source: 512,
-            exempt: vec![],
         }
     }
 }
@@ -108,7 +104,7 @@ pub(crate) fn listen(
     let address = listener.local_addr()?;
     let workers = surface.workers();
     let door = Arc::new(Door {
-        places: Places::new(settings.max, settings.max_per_source, settings.exempt.clone()),
+        places: Places::new(settings.max, settings.max_per_source, shared.clients.proxies().to_vec()),
         deadlines: Deadlines {
             head: settings.head_timeout,
             idle: settings.idle_timeout,
@@ -127,7 +123,7 @@ pub(crate) fn listen(
         .shutdown_timeout(SHUTDOWN_TIMEOUT.as_secs())
         .disable_signals()
         .listen("connectoid", listener, move || {
-            let app = App::new().app_data(shared.clone()).wrap(headers()).wrap(from_fn(in_work));
+            let app = App::new().app_data(shared.clone()).wrap(from_fn(headers)).wrap(from_fn(in_work));
             let app = app.configure(|config| surface.routes(config));
             let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
             let stop = stop.clone();

@@ -3,9 +3,9 @@
 mod client_address;
 mod connection;
 mod endpoint;
+mod facts;
 mod listen;
 mod page;
-mod pages;
 mod places;
 
 use std::{
@@ -15,12 +15,15 @@ use std::{
 };
 
 use actix_web::{
-    HttpRequest, HttpResponse, HttpResponseBuilder, Resource, guard,
+    HttpRequest, HttpResponse, HttpResponseBuilder, Resource,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    guard,
     http::{
         Method, StatusCode,
         header::{self, ContentType, HeaderName, HeaderValue},
     },
-    middleware::DefaultHeaders,
+    middleware::Next,
     web::{self, ServiceConfig},
 };
 use serde::Serialize;
@@ -65,6 +68,7 @@ pub(crate) struct About {
     /// Whether requests need an API key in `ext`.
     pub(crate) api_key: bool,
     pub(crate) rates: Rates,
+    pub(crate) sweep_interval: Duration,
 }
 
 /// A path that is only to be looked at.
@@ -72,12 +76,14 @@ fn only(path: &str) -> Resource {
     web::resource(path.to_owned()).route(options()).default_service(web::to(only_get))
 }
 
+/// Without a preflight: what other pages may not ask for needs none.
 fn metrics() -> Resource {
-    only("/metrics").route(get_or_head().to(pages::metrics))
+    let others = || async { refuse(&method_not_allowed("GET, HEAD")) };
+    web::resource("/metrics").route(get_or_head().to(facts::metrics)).default_service(web::to(others))
 }
 
 fn health() -> Resource {
-    only("/health").route(get_or_head().to(pages::health))
+    only("/health").route(get_or_head().to(facts::health))
 }
 
 /// Every path of a listener for metrics.
@@ -94,7 +100,7 @@ fn relay_routes(config: &mut ServiceConfig, with_metrics: bool) {
         .service(
             web::resource("/")
                 .route(web::post().to(endpoint::post))
-                .route(get_or_head().to(pages::front))
+                .route(get_or_head().to(page::front))
                 .route(options())
                 .default_service(web::to(|| async {
                     refuse(&method_not_allowed("GET, HEAD, OPTIONS, POST"))
@@ -104,23 +110,32 @@ fn relay_routes(config: &mut ServiceConfig, with_metrics: bool) {
         .service(only("/page.css").route(get_or_head().to(page::style)))
         .service(only("/page.js").route(get_or_head().to(page::script)))
         .service(only("/icon.svg").route(get_or_head().to(page::icon)))
-        .service(only("/info").route(get_or_head().to(pages::info)))
+        .service(only("/info").route(get_or_head().to(facts::info)))
         .service(health())
-        .service(only("/ready").route(get_or_head().to(pages::ready)))
-        .service(only("/openapi.yaml").route(get_or_head().to(pages::openapi)))
+        .service(only("/ready").route(get_or_head().to(facts::ready)))
+        .service(only("/openapi.yaml").route(get_or_head().to(facts::openapi)))
         .default_service(web::to(elsewhere));
 }
 
-/// The headers of every reply, errors included: any page may ask, nothing is cached or taken for another type.
-const HEADERS: [(HeaderName, &str); 4] = [
-    (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
-    (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Retry-After"),
-    (header::CACHE_CONTROL, "no-store"),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-];
+/// The headers of every reply, errors included: nothing is cached or taken for another type.
+const HEADERS: [(HeaderName, &str); 2] =
+    [(header::CACHE_CONTROL, "no-store"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
 
-fn headers() -> DefaultHeaders {
-    HEADERS.into_iter().fold(DefaultHeaders::new(), DefaultHeaders::add)
+/// And of all that is for everybody: any page may ask.
+const CORS: [(HeaderName, &str); 2] =
+    [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"), (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Retry-After")];
+
+/// Puts the headers on each reply. One that says it is for its own origin only gets no CORS.
+async fn headers(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let mut reply = next.call(request).await?;
+    let for_all = !reply.headers().contains_key(header::CROSS_ORIGIN_RESOURCE_POLICY);
+    for (name, value) in HEADERS.into_iter().chain(CORS.into_iter().filter(|_| for_all)) {
+        reply.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    Ok(reply)
 }
 
 fn get_or_head() -> actix_web::Route {
@@ -184,7 +199,7 @@ fn refusal_on_the_wire(refusal: &Refusal) -> io::Result<Vec<u8>> {
     let reply = refuse(refusal);
     let mut bytes = format!("HTTP/1.1 {}\r\n", reply.status()).into_bytes();
     let headers = reply.headers().iter().map(|(name, value)| (name.clone(), value.as_bytes()));
-    let ours = HEADERS.iter().map(|(name, value)| (name.clone(), value.as_bytes()));
+    let ours = HEADERS.iter().chain(&CORS).map(|(name, value)| (name.clone(), value.as_bytes()));
     for (name, value) in headers.chain(ours) {
         bytes.extend([name.as_str().as_bytes(), b": ", value, b"\r\n"].concat());
     }

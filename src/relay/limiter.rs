@@ -70,6 +70,11 @@ impl Rate {
         }
     }
 
+    /// How long an empty bucket takes to be full.
+    fn fills_in(self) -> Duration {
+        Duration::from_secs(60) * self.burst.get() / self.per_minute.get()
+    }
+
     fn quota(self, times: u32) -> Quota {
         let times = NonZeroU32::MIN.saturating_add(times - 1);
         Quota::per_minute(self.per_minute.saturating_mul(times)).allow_burst(self.burst.saturating_mul(times))
@@ -122,6 +127,13 @@ impl Rates {
 
     /// No rates.
     pub const OFF: Self = Self { send: None, send_to_box: None, check: None, receive: None };
+
+    /// How long a source is remembered at most after it asked: until the slowest of its buckets is full again. `None`
+    /// without rates.
+    pub fn longest_memory(&self) -> Option<Duration> {
+        let rates = [self.send, self.send_to_box, self.check, self.receive];
+        rates.into_iter().flatten().map(Rate::fills_in).max()
+    }
 
     /// The most boxes that one check may name. More than its burst could never pass.
     pub fn most_boxes(&self) -> u32 {

@@ -219,6 +219,11 @@ pub enum OpenError {
         /// What is wrong with it, and what to do.
         reason: String,
     },
+    /// Nobody but its relay reaches a database in memory.
+    #[error(
+        "sqlite::memory: is inside its relay, where no other command reaches it: keep the database in a file"
+    )]
+    InMemory,
     /// Another process has the file.
     #[error("{0} is in use by another connectoid: stop that one, or choose another file with --database")]
     Locked(PathBuf),

@@ -106,7 +106,7 @@ fn tables(
 pub(super) async fn open_admin(path: &str) -> Result<Pool<Sqlite>, OpenError> {
     let path = Path::new(path);
     if path == Path::new(":memory:") {
-        return Err(file_error(path, "a database in memory is inside its relay: keep it in a file"));
+        return Err(OpenError::InMemory);
     }
     look_at_file(path, OpenOptions::new().read(true))?;
     let options = SqliteConnectOptions::new()

@@ -221,7 +221,7 @@ fn what_no_relay_made_is_left_alone() {
         ),
         (
             "sqlite::memory:".into(),
-            "cannot open :memory:: a database in memory is inside its relay: keep it in a file",
+            "sqlite::memory: is inside its relay, where no other command reaches it: keep the database in a file",
         ),
         (
             "mysql://me:hunter2@host/name".into(),

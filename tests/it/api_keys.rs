@@ -128,7 +128,7 @@ fn a_closed_relay_answers_to_keys_only() {
         assert_eq!(get(&format!("{}/info", relay.url)).json()["apiKey"], true);
         let help = get(&relay.url).body;
         assert!(
-            help.ends_with("\nThis relay asks for an API key in ext: ask who runs it for one.\n"),
+            help.ends_with("\nAPI-KEY in ext is one that you get from whoever runs this relay: it answers nobody without.\n"),
             "{help}"
         );
     }
@@ -484,6 +484,23 @@ fn the_banner_of_a_closed_relay_and_a_link_with_a_key() {
     }
     let both = ["link", "--relay", &relay.url, "--for", "Eve", "--api-key", &api_key, "--ext", "x"];
     assert_eq!(alice.run(&both, "").status.code(), Some(2));
+
+    // The same from the environment; what the command line says goes before it.
+    let with = |variable: &str, arguments: &str| {
+        seen(&alice.shell(&format!(
+            "CONNECTOID_API_KEY='{variable}' connectoid link --relay {} {arguments}",
+            relay.url
+        )))
+    };
+    assert_eq!(parts(&with(&api_key, "--for Carol").1)[2], api_key);
+    assert_eq!(parts(&with(&api_key, "--for Dave --ext x").1)[2], "eA");
+    assert_eq!(parts(&with("AA", &format!("--for Erin --api-key {api_key}")).1)[2], api_key);
+    let wrong = "connectoid: CONNECTOID_API_KEY: expected base64url, as the operator gave it\n";
+    assert_eq!(with("AB", "--for Frank"), (2, String::new(), wrong.to_owned()));
+    assert_eq!(
+        alice.shell(&format!("CONNECTOID_API_KEY={api_key} connectoid link --for Bob --again")).stdout,
+        link.as_bytes()
+    );
 
     let address = relay.url.clone();
     relay.signal("TERM");

@@ -174,6 +174,10 @@ fn command_lines_that_make_no_link() {
             "error: invalid value '' for '--for <NAME>': expected 1 to 64 characters\n",
         ),
         (
+            &["--for", "a\nb", "--relay", RELAY],
+            "error: invalid value 'a\nb' for '--for <NAME>': expected text without control characters\n",
+        ),
+        (
             &["--for", "X", "--relay", RELAY, "--expires", "soon"],
             "error: invalid value 'soon' for '--expires <TIME>': expected number at 0; \
              expected a time as 7d or 12h, or never\n",

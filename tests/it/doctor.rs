@@ -508,6 +508,14 @@ fn a_relay_that_asks_for_api_keys() {
     assert_eq!((code, all.len(), all[0].1.as_str()), (0, 1, "question"), "{all:?}");
     let key = add_key(&relay.database.url, &["doctor"]);
     assert_eq!(complaints(&person, &[&args[..], &["--api-key", &key]].concat()), (0, vec![]));
+    let line = format!("CONNECTOID_API_KEY={key} connectoid doctor --json {}", args.join(" "));
+    let by_variable = stdout(&person.shell(&line));
+    assert!(
+        by_variable.contains("\"ok\",\"check\":\"question\"") && !by_variable.contains(&key),
+        "{by_variable}"
+    );
+    let help = stdout(&person.shell(&format!("CONNECTOID_API_KEY={key} connectoid doctor --help")));
+    assert!(help.contains("CONNECTOID_API_KEY") && !help.contains(&key), "{help}");
     let check = serde_json::json!({"pub": fresh_pub(), "action": "check"});
     assert_eq!(post(&relay.gateway.url, &check.to_string()).status, 403, "it is closed indeed");
 }

@@ -238,7 +238,6 @@ fn every_reply_says_who_may_read_it_and_that_it_is_not_kept() {
         (200, get(&format!("{}/info", relay.url))),
         (200, get(&format!("{}/health", relay.url))),
         (200, get(&format!("{}/ready", relay.url))),
-        (200, get(&format!("{}/metrics", relay.url))),
         (200, get(&format!("{}/openapi.yaml", relay.url))),
         (200, request("GET", &relay.url, &[("accept", "text/html")], b"")),
         (200, get(&format!("{}/privacy", relay.url))),
@@ -262,7 +261,7 @@ fn every_reply_says_who_may_read_it_and_that_it_is_not_kept() {
 #[test]
 fn the_preflight_of_a_browser_anywhere() {
     let relay = TestRelay::start();
-    for path in ["/", "/info", "/ready", "/metrics", "/openapi.yaml", "/nothing", "/nothing/at/all"] {
+    for path in ["/", "/info", "/ready", "/openapi.yaml", "/nothing", "/nothing/at/all"] {
         let asked = [
             ("origin", "https://app.example.com"),
             ("access-control-request-method", "POST"),

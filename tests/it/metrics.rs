@@ -9,7 +9,8 @@ use crate::{
     api_keys::add_key,
     cli::seen,
     harness::{
-        Kind, Person, Serving, TestDatabase, TestRelay, fresh_key, fresh_pub, get, metric, post, until,
+        Kind, Person, Serving, TestDatabase, TestRelay, fresh_key, fresh_pub, get, metric, post, request,
+        until,
     },
     proxy::Proxy,
     wire::Wire,
@@ -352,4 +353,27 @@ fn nothing_is_named_that_nobody_may_know() {
     let labels: BTreeSet<&str> =
         text.split(['{', ',']).filter_map(|part| part.split_once("=\"").map(|(label, _)| label)).collect();
     assert_eq!(labels, BTreeSet::from(["action", "by", "how", "kind", "le", "limit", "result", "why"]));
+}
+
+/// Else any website could read, in a browser that reaches a relay, what the relay counts.
+#[test]
+fn metrics_are_not_for_the_pages_of_others() {
+    let apart = TestRelay::with(|config| config.metrics_listen = Some("127.0.0.1:0".to_owned()));
+    let relay = TestRelay::start();
+    for url in [format!("{}/metrics", relay.url), format!("{}/metrics", apart.metrics_url.as_ref().unwrap())]
+    {
+        for (method, status) in [("GET", 200), ("HEAD", 200), ("OPTIONS", 405)] {
+            let reply = request(method, &url, &[("origin", "https://elsewhere.example")], b"");
+            assert_eq!(reply.status, status, "{method} {url}");
+            if status == 200 {
+                let cors: Vec<_> =
+                    reply.headers.iter().filter(|(name, _)| name.starts_with("access-control-")).collect();
+                assert!(cors.is_empty(), "{method} {url}: {cors:?}");
+                assert_eq!(reply.header("cross-origin-resource-policy"), Some("same-origin"));
+                assert_eq!(reply.header("cache-control"), Some("no-store"));
+                assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
+            }
+            assert_eq!(reply.header("access-control-allow-methods"), None, "no preflight: {method} {url}");
+        }
+    }
 }

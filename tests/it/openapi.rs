@@ -204,7 +204,12 @@ fn everything_it_names_occurs() {
 
     // A relay that asks for API keys: without one, and with one that is used up.
     let closed = TestRelay::on(&database.url, |config| config.require_api_key = true);
-    let api_key = add_key(&database.url, &["shop", "--requests-per-day", "0"]);
+    let api_key = add_key(&database.url, &["shop", "--requests-per-day", "1"]);
+    r.expect(
+        "check: nothing",
+        &closed,
+        &json!({"action": "check", "pub": fresh_key().public(), "ext": api_key}),
+    );
     for mut request in [send("aGVsbG8"), check.clone(), receive(1), delete.clone()] {
         let action = request["action"].as_str().unwrap().to_owned();
         r.expect(&format!("{action}: Not allowed"), &closed, &request);

@@ -18,7 +18,7 @@ use crate::{
     cli::seen,
     harness::{
         KEY, Kind, Person, Serving, TestDatabase, block_on, clean_environment, fresh_key, fresh_pub, get,
-        post, request,
+        post, request, stderr,
     },
 };
 
@@ -152,7 +152,7 @@ fn a_relay_that_is_nearly_full_says_so() {
     let operator = Person::new();
     let running = Running::start(
         &operator,
-        "exec $PROGRAM serve --listen 127.0.0.1:0 --max-bytes 800 --sweep-interval 1s --url https://connecto.id",
+        "exec $PROGRAM serve --listen 127.0.0.1:0 --max-bytes 32KiB --limit-send-to-box off --sweep-interval 1s --url https://connecto.id",
     );
     let to = fresh_pub();
     // A message takes 256 bytes more than it has, and the box 160 once a sweep has counted it.
@@ -161,10 +161,44 @@ fn a_relay_that_is_nearly_full_says_so() {
         let body = json!({"action": "send", "pub": to, "data": data}).to_string();
         post(&running.url, &body).status
     };
+    assert_eq!((send(16_384), send(15_072)), (200, 200));
+    // Of 32,768 bytes 800 are left.
     assert_eq!((send(90), send(200)), (200, 503));
     assert_eq!((send(38), send(1), send(2)), (200, 503, 503));
     let said = running.hears("all boxes together hold nearly as much as they may (--max-bytes)");
     assert!(said.matches("all boxes").count() <= 2, "{said}");
+}
+
+#[test]
+fn settings_that_no_relay_can_work_with() {
+    let operator = Person::new();
+    let small = "expected at least 16384, or the largest message does not fit";
+    let smaller = "expected at least 32768, or the largest message does not fit";
+    let never = "0 is not in 1..=4294967295";
+    for (arguments, words) in [
+        ("serve --box-bytes 0", small),
+        ("serve --box-bytes 16383", small),
+        ("serve --max-bytes 0", smaller),
+        ("serve --max-bytes 32767", smaller),
+        ("serve --box-bytes 4GiB", "expected less than 4GiB"),
+        ("serve --max-waiters x", "expected a number, 0 or more"),
+        ("serve --max-waiters=-1", "expected a number, 0 or more"),
+        ("admin keys add $'a\\nb'", "expected text without control characters"),
+        ("admin keys add zero --requests-per-day 0", never),
+        ("admin keys add zero --boxes 0", never),
+        ("admin keys add zero --bytes-per-day 0", "expected 1 byte or more"),
+        ("completions", "<bash|zsh|fish|elvish|powershell>"),
+    ] {
+        let output = operator.shell(&format!("connectoid {arguments}"));
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {said}");
+        assert!(said.contains(words), "{arguments}: {said}");
+    }
+    let output = operator.shell("connectoid admin stats --database sqlite::memory:");
+    let said = "connectoid: sqlite::memory: is inside its relay, where no other command reaches it: keep the database in a file\n";
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(11), said));
+    // The least that works.
+    Running::start(&operator, "exec $PROGRAM serve --listen 127.0.0.1:0 --box-bytes 16KiB --max-bytes 32768");
 }
 
 #[test]
@@ -400,7 +434,10 @@ fn every_command_explains_itself() {
         (&["admin", "keys", "usage"], &["[NAME]", "--days", "[default: 7]", "--json", "--database"]),
         (&["admin", "stats"], &["--message-ttl", "--json", "--database"]),
         (&["prune"], &["--message-ttl", "--box-ttl", "[default: 30d]", "--database"]),
-        (&["completions"], &["<SHELL>", "fpath", "bash, elvish, fish, powershell, zsh"]),
+        (
+            &["completions"],
+            &["<bash|zsh|fish|elvish|powershell>", "fpath", "bash, elvish, fish, powershell, zsh"],
+        ),
         (&["man"], &["<DIR>", "share/man/man1"]),
     ] {
         let (code, help, err) = seen(&operator.run(&[command, &["--help"]].concat(), ""));

@@ -104,9 +104,9 @@ fn a_box_holds_so_many_messages() {
 
 #[test]
 fn a_box_holds_so_many_bytes() {
-    for (size, expected) in [("1000", 2), ("1KiB", 2), ("2kB", 5)] {
+    for (size, expected) in [("16384", 2), ("16KiB", 2), ("48kB", 5)] {
         let (relay, to) = (serve(&["--box-bytes", size, "--box-messages-per-source", "32"]), fresh_pub());
-        assert_eq!(fit(10, |n| post(&relay.url, &letter(&to, n, 400)), FULL), expected, "{size}");
+        assert_eq!(fit(10, |n| post(&relay.url, &letter(&to, n, 8192)), FULL), expected, "{size}");
     }
 }
 
@@ -133,11 +133,11 @@ fn all_boxes_hold_so_many_bytes_until_they_expire() {
         503,
         r#"{"ok":false,"error":"Busy","detail":"the relay cannot do this just now; send the same request again","retryAfter":60}"#,
     );
-    for (size, expected) in [("2500", 2), ("6000", 5)] {
+    for (size, expected) in [("40kB", 3), ("66000", 5)] {
         let relay = serve(&["--max-bytes", size, "--message-ttl", "4s", "--sweep-interval", "1s"]);
         let to = fresh_pub();
-        // With what each takes beside, 1,056 bytes.
-        let send = |n: u8| post(&relay.url, &letter(&to, n, 800));
+        // With what each takes beside, 12,256 bytes.
+        let send = |n: u8| post(&relay.url, &letter(&to, n, 12_000));
         assert_eq!(fit(10, send, NO_ROOM), expected);
         // Nobody deletes anything: it expires, and is swept.
         until(|| send(99).body == r#"{"ok":true}"#);
@@ -146,7 +146,7 @@ fn all_boxes_hold_so_many_bytes_until_they_expire() {
 
 #[test]
 fn no_limits_lifts_them() {
-    let caps = ["--box-messages", "2", "--box-bytes", "100", "--max-bytes", "1000"];
+    let caps = ["--box-messages", "2", "--box-bytes", "16KiB", "--max-bytes", "32KiB"];
     let with = serve(&caps);
     let without = serve(&[&caps[..], &["--no-limits"]].concat());
     let to = fresh_pub();

@@ -349,7 +349,7 @@ fn so_many_connections_of_one_source() {
     // A proxy carries the connections of many.
     let relay = TestRelay::with(|config| {
         config.connections.max_per_source = 1;
-        config.connections.exempt = vec!["127.0.0.1/32".parse().unwrap()];
+        config.client_address.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
     });
     let of_proxy = [kept(&relay.url), kept(&relay.url)];
     let others = Wire::from("127.0.0.2", &relay.url);

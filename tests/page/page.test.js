@@ -95,6 +95,12 @@ for (const width of [320, 390, 1280]) {
         assert.ok(passes.some(({ id }) => id === 'color-contrast'), `${what}: axe did not look at contrast`);
       };
       await fits('the page as it comes');
+      const wrapped = await page.locator('.rows dt').evaluateAll(labels => labels.filter(label => {
+        const range = document.createRange();
+        range.selectNodeContents(label);
+        return range.getClientRects().length > 1;
+      }).map(label => label.textContent));
+      assert.deepEqual(wrapped, [], 'labels in two lines');
 
       const { link } = await makeLink(page);
       await page.getByRole('button', { name: 'Show the private key' }).click();
@@ -325,10 +331,64 @@ test('over http from another machine it says why no key can be made', async t =>
   assert.deepEqual(errors, []);
 });
 
+test('a relay that asks for API keys: its calls run with one, and links carry it', async t => {
+  const [operator, alice, bob] = [person(t), person(t), person(t)];
+  const database = `sqlite://${operator.home}/relay.db`;
+  const closed = await serve('--require-api-key', '--database', database);
+  t.after(() => closed.stop());
+  const apiKey = operator.shell(`connectoid admin keys add shop --database ${database}`).trim();
+  const { page } = await open(t, '/', { url: closed.url });
+  const text = await page.locator('body').innerText();
+  assert.equal(text.includes('run as they stand'), false);
+  assert.ok(text.includes('This relay answers only who has an API key: ask whoever runs it for one, and put it for API-KEY.'), text);
+
+  const call = name => page.getByRole('group', { name: `The ${name}` }).textContent();
+  const run = async (who, name) => who.shell((await call(name)).replaceAll('API-KEY', apiKey));
+  assert.match(await call('send call'), /"ext": "API-KEY"/);
+  assert.match(alice.shell(await call('send call')), /Not allowed/);
+  assert.equal(await run(alice, 'send call'), '{"ok":true}\n');
+  assert.match(await run(alice, 'check call'), /^\{"ok":true,"found":true,"question":"AQ/);
+  assert.match(await run(alice, 'receive call'), /^\{"ok":true,"at":\d+,"data":"aGVsbG8"\}\n$/);
+  assert.equal(await call('command to make a link'), `connectoid link --relay ${closed.url} --api-key API-KEY --for Bob`);
+  assert.ok((await run(alice, 'command to make a link')).split('.')[2] === apiKey);
+
+  const field = page.getByLabel('API key, from whoever runs the relay');
+  const none = 'An API key has 43 characters of base64url, this is none. Was it cut?';
+  for (const [given, wrong] of [
+    ['', 'This relay asks for an API key: paste the one you got from whoever runs it.'],
+    [apiKey.slice(1), none],
+    [`${apiKey.slice(0, 42)}B`, none],
+    [`${apiKey.slice(0, 42)}+`, none],
+    [Buffer.alloc(33).toString('base64url'), none],
+  ]) {
+    await field.fill(given);
+    await make(page).click();
+    assert.equal(await said(page, 'make-said'), wrong, given);
+    assert.equal(await field.getAttribute('aria-invalid'), 'true');
+  }
+  assert.equal(await said(page, 'made-connectoid'), '');
+  await field.fill(` ${apiKey} `);
+  const { link, connectoid } = await makeLink(page);
+  assert.equal(await field.getAttribute('aria-invalid'), null);
+  assert.equal(connectoid.split('.')[2], apiKey);
+  await page.getByRole('button', { name: 'Show the private key' }).click();
+  await page.locator('#key-pem').waitFor();
+  alice.write('key.pem', await said(page, 'key-pem'));
+  const commands = (await said(page, 'key-use')).replaceAll(' Bob', ' Carol').split('\n');
+  alice.shell(commands[0]);
+  bob.shell(`connectoid send '${link}'`, 'Bread, please');
+  assert.equal(alice.shell(commands[1]), 'Bread, please');
+
+  // An open relay asks for none.
+  const other = await open(t);
+  assert.equal(await other.page.getByLabel('API key, from whoever runs the relay').isVisible(), false);
+});
+
 // --- Take a link apart ---
 
 test('what is in a link', async t => {
   const { page } = await open(t);
+  const program = person(t);
   const b64 = text => Buffer.from(text).toString('base64url');
   const two = b64('https://one.example/ https://TWO.example/relay');
   const box = ['Box, a public key', KEY];
@@ -336,6 +396,7 @@ test('what is in a link', async t => {
   const none = ['Secret', 'None. Who runs a relay of this link can pretend to be the one who uses it.'];
   const yes = ['Secret', 'Yes, 32 bytes that no relay sees.'];
   const ext = text => ['For the relays (ext)', text];
+  const asText = text => [ext(b64(text)), ['The same as text', text]];
   for (const [link, expected] of [
     [FULL, [box, one, yes]],
     [` connectoid=${FULL}\n`, [box, one, yes]],
@@ -345,17 +406,22 @@ test('what is in a link', async t => {
     [`https://app.example.com/?connectoid=${FULL}`, [box, one, ['Secret', 'Yes, but in the query: the server that this link names saw it.']]],
     [`https://app.example.com/?connectoid=${KEY}.${RELAY}`, [box, one, none]],
     [`${KEY}.${two}`, [box, ['Relay 1', 'https://one.example'], ['Relay 2', 'https://two.example/relay'], none]],
-    [`${KEY}.${RELAY}.YXBpa2V5`, [box, one, ext('apikey'), none]],
-    [`${KEY}.${RELAY}.${b64('<b>key</b> für dich')}.${SECRET}`, [box, one, ext('<b>key</b> für dich'), yes]],
+    [`${KEY}.${RELAY}.YXBpa2V5`, [box, one, ...asText('apikey'), none]],
+    [`${KEY}.${RELAY}.${b64('<b>key</b> für dich')}.${SECRET}`, [box, one, ...asText('<b>key</b> für dich'), yes]],
     // What is no text, or shows as another than it is, stays as it is.
     [`${KEY}.${RELAY}._w`, [box, one, ext('_w'), none]],
     [`${KEY}.${RELAY}.${b64('a\u202eb')}`, [box, one, ext('YeKArmI'), none]],
+    ...['\u034f', '\u3164', '\u115f', '\ufe0f', '\u2800', '\u00a0', '\u200b'].map(unseen =>
+      [`${KEY}.${RELAY}.${b64(`a${unseen}b`)}`, [box, one, ext(b64(`a${unseen}b`)), none]]),
   ]) {
     await linkField(page).fill(link);
     await takeApart(page).click();
     assert.deepEqual(await parts(page), expected, link);
     assert.equal(await said(page, 'take-said'), '');
     assert.equal(await page.evaluate(() => document.activeElement.id), 'taken-title');
+    // The program shows the same.
+    const shown = JSON.parse(program.shell(`connectoid link show --json '${link.trim()}'`));
+    assert.equal(shown.ext ?? undefined, expected.find(([name]) => name === 'For the relays (ext)')?.[1]);
   }
 });
 
@@ -419,9 +485,13 @@ test('a link that this page is opened with does not stay in the address', async 
   const { page, requests } = await open(t, `/#connectoid=${FULL}`);
   assert.deepEqual((await parts(page))[0], ['Box, a public key', KEY]);
   assert.equal(page.url(), `${relay.url}/`);
-  assert.equal(await page.evaluate(() => document.documentElement.outerHTML.includes('AQcHBwcHBw')), false);
+  // It stands in the box again, and in the command to write with; nowhere else.
+  assert.equal(await linkField(page).inputValue(), `${relay.url}/#connectoid=${FULL}`);
+  assert.equal(await said(page, 'send-use'), `connectoid send '${FULL}'`);
+  assert.equal(await page.evaluate(() => document.documentElement.outerHTML.split('AQcHBwcHBw').length), 2);
   await page.evaluate(link => { location.hash = link; }, `connectoid=${KEY}.${RELAY}.YXBpa2V5`);
   await page.getByText('apikey').waitFor();
+  assert.equal(await linkField(page).inputValue(), `${relay.url}/#connectoid=${KEY}.${RELAY}.YXBpa2V5`);
   assert.equal(page.url(), `${relay.url}/`);
   await page.evaluate(() => { location.hash = 'connectoid=hello'; });
   await page.getByText('this has 1. Was it cut?').waitFor();
@@ -432,6 +502,24 @@ test('a link that this page is opened with does not stay in the address', async 
   const inQuery = await open(t, `/?connectoid=${FULL}`);
   assert.deepEqual((await parts(inQuery.page)).at(-1), ['Secret', 'Yes, but in the query: the server that this link names saw it.']);
   assert.equal(inQuery.page.url(), `${relay.url}/`);
+});
+
+test('whoever opens a link made on the page can write to whoever made it', async t => {
+  const [alice, bob] = [person(t), person(t)];
+  const { page } = await open(t);
+  const { link } = await makeLink(page);
+  await page.getByRole('button', { name: 'Show the private key' }).click();
+  await page.locator('#key-pem').waitFor();
+  alice.write('key.pem', await said(page, 'key-pem'));
+  const [keep, receive] = (await said(page, 'key-use')).split('\n');
+  const { page: theirs, context } = await open(t, link.slice(relay.url.length));
+  await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: relay.url });
+  await theirs.locator('#taken').waitFor();
+  await theirs.getByRole('button', { name: 'Copy the command to write' }).click();
+  await theirs.getByRole('status').getByText('Copied').waitFor();
+  bob.shell(await theirs.evaluate(() => navigator.clipboard.readText()), 'Bread, please');
+  alice.shell(keep);
+  assert.equal(alice.shell(receive), 'Bread, please');
 });
 
 // --- By keyboard, and without JavaScript ---

@@ -30,7 +30,8 @@ function must(file, remedy) {
 
 /** A relay of this test, with these options; `url` is where it listens. */
 export async function serve(...options) {
-  const args = ['serve', '--listen', '127.0.0.1:0', '--database', 'sqlite::memory:', ...options];
+  const database = options.includes('--database') ? [] : ['--database', 'sqlite::memory:'];
+  const args = ['serve', '--listen', '127.0.0.1:0', ...database, ...options];
   const child = spawn(PROGRAM, args, { stdio: ['ignore', 'pipe', 'ignore'], env: { PATH: process.env.PATH } });
   process.once('exit', () => child.kill());
   const ended = new Promise(done => child.once('exit', done));
@@ -59,6 +60,7 @@ export function person(test) {
   test.after(() => rmSync(home, { recursive: true }));
   const env = { PATH: `${dirname(PROGRAM)}:${process.env.PATH}`, HOME: home };
   return {
+    home,
     write: (name, text) => writeFileSync(join(home, name), text),
     shell(line, input = '') {
       const { status, stdout, stderr } = spawnSync('sh', ['-c', line], { cwd: home, env, input, encoding: 'utf8' });

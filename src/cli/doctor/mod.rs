@@ -8,7 +8,7 @@ mod settings;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Failure, print_json, print_line, serve::Serve, without_controls};
+use super::{API_KEY, Failure, print_json, print_line, serve::Serve, without_controls};
 
 /// Check a relay's settings, its database and the way to it, and say what to change
 ///
@@ -21,8 +21,8 @@ pub(super) struct Doctor {
     #[arg(long)]
     json: bool,
 
-    /// An API key, to look behind --require-api-key
-    #[arg(long, value_name = "KEY")]
+    /// An API key, to look behind --require-api-key; the variable keeps it out of the list of processes
+    #[arg(long, env = API_KEY, value_name = "KEY", hide_env_values = true, allow_hyphen_values = true)]
     api_key: Option<String>,
 
     #[command(flatten)]

@@ -237,7 +237,7 @@ impl Public<'_> {
             return self.findings.warn(
                 CHECK,
                 format!("{url} asks for an API key, so its questions cannot be looked at"),
-                "Name a key with --api-key: connectoid admin keys add makes one",
+                "Name a key in CONNECTOID_API_KEY: connectoid admin keys add makes one",
             );
         }
         let body = reply.json().unwrap_or_default();

@@ -17,13 +17,14 @@ function takeFromAddress() {
 
 addEventListener('hashchange', () => {
   opened = takeFromAddress();
-  if (opened) show(opened);
+  if (opened) showOpened();
 });
 
 addEventListener('DOMContentLoaded', () => {
   for (const button of document.querySelectorAll('.copy')) button.addEventListener('click', () => copy(button));
   const relays = element('relays');
   relays.value = document.body.dataset.relay;
+  element('api-key-field').hidden = !document.body.dataset.apiKey;
   element('make-form').addEventListener('submit', event => {
     event.preventDefault();
     make(relays.value);
@@ -38,8 +39,13 @@ addEventListener('DOMContentLoaded', () => {
     element('make-said').textContent = 'A browser makes keys only on a page that came by https, or from this ' +
       'machine. This one did not: make the link on the command line.';
   }
-  if (opened) show(opened);
+  if (opened) showOpened();
 });
+
+function showOpened() {
+  element('link').value = opened;
+  show(opened);
+}
 
 function element(id) {
   return document.getElementById(id);
@@ -77,25 +83,40 @@ async function written(code) {
 let keys;
 
 async function make(text) {
-  const [field, said] = [element('relays'), element('make-said')];
+  const said = element('make-said');
+  const succeed = () => ['relays', 'api-key'].forEach(id => fail(element(id), said, ''));
   try {
     const relays = parseRelays(text);
+    const apiKey = document.body.dataset.apiKey ? parseApiKey() : '';
     const pair = await crypto.subtle.generateKey({ name: 'ECDH', namedCurve: 'P-384' }, true, ['deriveBits']);
     const point = new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey));
     const secret = crypto.getRandomValues(new Uint8Array(32));
-    const parts = [compress(point), new TextEncoder().encode(relays.join(' ')), [], [1, ...secret]];
-    const connectoid = parts.map(part => encode(part)).join('.');
+    const [box, urls] = [encode(compress(point)), encode(new TextEncoder().encode(relays.join(' ')))];
+    const connectoid = [box, urls, apiKey, encode([1, ...secret])].join('.');
     hideKey();
     keys = pair;
-    fail(field, said, '');
+    succeed();
     element('made-link').textContent = `${location.origin}${location.pathname}#connectoid=${connectoid}`;
     element('made-connectoid').textContent = connectoid;
     element('key-use').textContent =
       `connectoid key import key.pem --for Bob --link ${connectoid}\nconnectoid receive Bob`;
     reveal('made');
   } catch (error) {
-    fail(field, said, error.message);
+    succeed();
+    fail(element(error.cause ?? 'relays'), said, error.message);
   }
+}
+
+// The key as whoever runs the relay gave it: 32 bytes, in the link as they stand.
+function parseApiKey() {
+  const key = element('api-key').value.trim();
+  try {
+    if (decode(key, '').length === 32) return key;
+  } catch {
+    // Said below.
+  }
+  throw Error(key ? 'An API key has 43 characters of base64url, this is none. Was it cut?'
+    : 'This relay asks for an API key: paste the one you got from whoever runs it.', { cause: 'api-key' });
 }
 
 // SEC 1, section 2.3.3: 04 ‖ x ‖ y becomes 02 or 03, by whether y is even, and x.
@@ -126,7 +147,7 @@ function show(text) {
   const [field, said] = [element('link'), element('take-said')];
   element('taken').hidden = true;
   try {
-    const { place, key, relays, ext, secret } = takeApart(text);
+    const { place, value, key, relays, ext, secret } = takeApart(text);
     const secretIs = !secret ? 'None. Who runs a relay of this link can pretend to be the one who uses it.'
       : place === 'query' ? 'Yes, but in the query: the server that this link names saw it.'
       : 'Yes, 32 bytes that no relay sees.';
@@ -134,8 +155,11 @@ function show(text) {
     list.replaceChildren();
     add(list, 'Box, a public key', key);
     relays.forEach((relay, n) => add(list, relays.length > 1 ? `Relay ${n + 1}` : 'Relay', relay));
-    if (ext) add(list, 'For the relays (ext)', readable(ext) ?? ext);
+    if (ext) add(list, 'For the relays (ext)', ext);
+    if (ext && readable(ext)) add(list, 'The same as text', readable(ext));
     add(list, 'Secret', secretIs, 'plain');
+    // Of its characters none is one that a shell takes for its own within quotes.
+    element('send-use').textContent = `connectoid send '${value}'`;
     fail(field, said, '');
     reveal('taken');
   } catch (error) {
@@ -165,7 +189,7 @@ function takeApart(text) {
   if (ext.length > 1024) throw Error('Its third part, for the relays, is longer than 1024 characters.');
   decode(ext, 'Its third part, for the relays,');
   if (secret !== undefined) checkSecret(secret);
-  return { place, key, relays: urls, ext, secret: secret !== undefined };
+  return { place, value, key, relays: urls, ext, secret: secret !== undefined };
 }
 
 // The connectoid in a link, or a bare one. The fragment wins over the query.
@@ -263,11 +287,11 @@ function utf8(bytes, wrong) {
   }
 }
 
-// The text in an ext, if it is text that shows as what it is.
+// The text in an ext, if it is text that shows as what it is: no control characters, nothing that is seen as nothing.
 function readable(ext) {
   try {
     const text = utf8(decode(ext, ''), '');
-    return /[\p{C}\p{Z}]/u.test(text.replaceAll(' ', '')) ? undefined : text;
+    return /[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}\u2800]/u.test(text.replaceAll(' ', '')) ? undefined : text;
   } catch {
     return undefined;
   }

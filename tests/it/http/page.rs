@@ -79,7 +79,7 @@ fn the_page_says_the_limits_in_force() {
             ("A request", "up to 32 KiB"),
             ("All boxes hold", "as much as comes"),
             ("A check", "names up to 100 boxes, and waits up to 25 seconds for a message"),
-            ("One address sends", "as often as it likes"),
+            ("Send", "as often as it likes"),
         ],
     );
     let other = TestRelay::with(|config| {
@@ -99,10 +99,10 @@ fn the_page_says_the_limits_in_force() {
             ("All boxes hold", "1 GiB together"),
             ("A box lives", "1 day after its last check"),
             ("A check", "names up to 100 boxes"),
-            ("One address sends", "30 times a minute, 10 of them at once"),
-            ("One address to one box", "10 times a minute, 5 of them at once"),
-            ("One address checks", "600 times a minute, 100 of them at once"),
-            ("One address receives", "300 times a minute, 50 of them at once"),
+            ("Send", "30 times a minute, 10 of them at once"),
+            ("Send to one box", "10 times a minute, 5 of them at once"),
+            ("Check", "600 times a minute, 100 of them at once"),
+            ("Receive or delete", "300 times a minute, 50 of them at once"),
             ("An answer counts", "90 seconds, for any number of requests"),
         ],
     );
@@ -132,7 +132,29 @@ fn privacy_names_the_times_in_force() {
     let other = TestRelay::with(|config| config.require_api_key = true);
     let text = get(&format!("{}/privacy", other.url)).body;
     assert!(!text.contains("pseudonym"), "{text}");
-    assert!(text.contains("\nAPI keys\n  As long as the operator keeps them: a hash of each"), "{text}");
+    assert!(text.contains("\nAPI keys\n  As long as the operator keeps them: of each its name, a hash, when it was made and revoked"), "{text}");
+}
+
+#[test]
+fn privacy_says_how_long_addresses_are_counted() {
+    let rates = |text: &str| Rates { send: Some(text.parse().unwrap()), ..Rates::OFF };
+    // A bucket of 100 that gets one a minute needs 100 minutes, and the sweep comes within another.
+    for (rates, sweep, counted) in [
+        (Rates::DEFAULT, 60, "and for at most 2 minutes after their last request, "),
+        (rates("1:100"), 60, "and for at most 101 minutes after their last request, "),
+        (rates("1:100"), 1200, "and for at most 2 hours after their last request, "),
+        (Rates::OFF, 60, ""),
+    ] {
+        let relay = TestRelay::with(|config| {
+            config.rates = rates;
+            config.sweep_interval = Duration::from_secs(sweep);
+        });
+        let text = get(&format!("{}/privacy", relay.url)).body;
+        let row = format!(
+            "\nAddresses\n  In memory only: counted while their connections are open, {counted}so that one cannot use up the relay. Never"
+        );
+        assert!(text.contains(&row), "{row}: {text}");
+    }
 }
 
 /// A relay without a URL of its own shows what the Host header says, in a page and in lines for a shell.
@@ -144,7 +166,10 @@ fn a_host_header_is_neither_markup_nor_a_command() {
         Wire::to(&relay).write(head).reply().body
     };
     let html = ask("text/html");
-    assert!(html.contains("<body data-relay=\"http://a&quot;b&amp;c&#39;$(id).example\">"), "{html}");
+    assert!(
+        html.contains("<body data-relay=\"http://a&quot;b&amp;c&#39;$(id).example\" data-api-key=\"\">"),
+        "{html}"
+    );
     assert!(
         html.contains(">curl &#39;http://a&quot;b&amp;c&#39;\\&#39;&#39;$(id).example/&#39; -d &#39;{"),
         "{html}"
