@@ -37,10 +37,6 @@ pub(super) struct Serve {
     #[arg(long, env = "CONNECTOID_LISTEN", value_name = "ADDR")]
     listen: Option<String>,
 
-    /// Where to serve /metrics instead, HOST:PORT, out of strangers' sight; without it they are where the relay is
-    #[arg(long, env = "CONNECTOID_METRICS_LISTEN", value_name = "ADDR")]
-    metrics_listen: Option<String>,
-
     #[command(flatten)]
     database: Database,
 
@@ -49,110 +45,120 @@ pub(super) struct Serve {
     #[arg(long, env = "CONNECTOID_URL", value_name = "PUBLIC_URL", value_delimiter = ',')]
     url: Vec<RelayUrl>,
 
+    /// How long a message is kept
+    #[arg(long, help_heading = "Keeping", env = "CONNECTOID_MESSAGE_TTL", value_name = "TIME", default_value = "1h", value_parser = at_least_a_second)]
+    message_ttl: Duration,
+
+    /// How long an answer to a question counts
+    #[arg(long, help_heading = "Keeping", env = "CONNECTOID_ANSWER_TTL", value_name = "TIME", default_value = "60s", value_parser = at_least_a_second)]
+    answer_ttl: Duration,
+
+    /// How long a box is kept that nobody checks
+    #[arg(long, help_heading = "Keeping", env = "CONNECTOID_BOX_TTL", value_name = "TIME", default_value = "30d", value_parser = at_least_a_second)]
+    box_ttl: Duration,
+
+    /// The time between two sweeps of what has expired; expired messages are never shown, however late they are swept
+    #[arg(long, help_heading = "Keeping", env = "CONNECTOID_SWEEP_INTERVAL", value_name = "TIME", default_value = "60s", value_parser = at_least_a_second)]
+    sweep_interval: Duration,
+
     /// The messages a box may hold at once
-    #[arg(long, env = "CONNECTOID_BOX_MESSAGES", value_name = "COUNT", default_value_t = limits::BOX_MESSAGES, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, help_heading = "Room", env = "CONNECTOID_BOX_MESSAGES", value_name = "COUNT", default_value_t = limits::BOX_MESSAGES, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     box_messages: u32,
 
     /// The bytes a box may hold at once, as 512KiB; 16KiB or more
-    #[arg(long, env = "CONNECTOID_BOX_BYTES", value_name = "SIZE", default_value = "512KiB", value_parser = box_size)]
+    #[arg(long, help_heading = "Room", env = "CONNECTOID_BOX_BYTES", value_name = "SIZE", default_value = "512KiB", value_parser = box_size)]
     box_bytes: u32,
 
     /// The messages of one source that a box may hold at once; its last quarter is for sources with nothing in it. As
     /// many as the box holds: no shares
-    #[arg(long, env = "CONNECTOID_BOX_MESSAGES_PER_SOURCE", value_name = "COUNT", default_value_t = limits::BOX_MESSAGES_PER_SENDER, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, help_heading = "Room", env = "CONNECTOID_BOX_MESSAGES_PER_SOURCE", value_name = "COUNT", default_value_t = limits::BOX_MESSAGES_PER_SENDER, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     box_messages_per_source: u32,
 
     /// The bytes that all boxes may take together, with what each box and message takes beside its data; the database's
     /// file can be a fifth larger
-    #[arg(long, env = "CONNECTOID_MAX_BYTES", value_name = "SIZE", default_value = "1GiB", value_parser = total_size)]
+    #[arg(long, help_heading = "Room", env = "CONNECTOID_MAX_BYTES", value_name = "SIZE", default_value = "1GiB", value_parser = total_size)]
     max_bytes: u64,
 
-    /// The longest that a check may wait for something to come (long poll); 0s for none
-    #[arg(long, env = "CONNECTOID_MAX_WAIT", value_name = "TIME", default_value = "25s", value_parser = a_wait)]
-    max_wait: Duration,
+    /// How often one source may send, PER_MINUTE[:BURST] or off. A source is an IPv4 address or an IPv6 /64; all of a
+    /// network (/24, /48) may 8 times as often
+    #[arg(long, help_heading = "How often", env = "CONNECTOID_LIMIT_SEND", value_name = "RATE", default_value = "30:10", value_parser = rate_or_off)]
+    limit_send: RateOrOff,
 
-    /// How many checks may wait at once, at most three quarters of the connections; more get Busy
-    #[arg(long, env = "CONNECTOID_MAX_WAITERS", value_name = "COUNT", default_value_t = MAX_WAITERS, value_parser = count)]
-    pub(super) max_waiters: usize,
+    /// How often one source may send to the same box
+    #[arg(long, help_heading = "How often", env = "CONNECTOID_LIMIT_SEND_TO_BOX", value_name = "RATE", default_value = "10:5", value_parser = rate_or_off)]
+    limit_send_to_box: RateOrOff,
+
+    /// How often one source may check; requests that cannot be understood count as checks
+    #[arg(long, help_heading = "How often", env = "CONNECTOID_LIMIT_CHECK", value_name = "RATE", default_value = "600:100", value_parser = rate_or_off)]
+    limit_check: RateOrOff,
+
+    /// How often one source may receive and delete, both together
+    #[arg(long, help_heading = "How often", env = "CONNECTOID_LIMIT_RECEIVE", value_name = "RATE", default_value = "300:50", value_parser = rate_or_off)]
+    limit_receive: RateOrOff,
+
+    /// No rates, and no cap on what boxes hold, for tests and private networks; sizes stay
+    #[arg(long, help_heading = "How often", env = "CONNECTOID_NO_LIMITS", value_parser = FalseyValueParser::new())]
+    no_limits: bool,
+
+    /// Answer only requests with an API key in ext, made by connectoid admin keys add, and within its quotas
+    #[arg(long, help_heading = "How often", env = "CONNECTOID_REQUIRE_API_KEY", value_parser = FalseyValueParser::new())]
+    require_api_key: bool,
 
     /// The reverse proxies before this relay, as addresses or networks, separated by commas: clients count by the right-most
     /// hop of X-Forwarded-For that is none of these. Without it every client of a proxy counts as the same
-    #[arg(long, env = "CONNECTOID_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',', value_parser = network)]
+    #[arg(long, help_heading = "Behind a proxy", env = "CONNECTOID_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',', value_parser = network)]
     trusted_proxies: Vec<IpNet>,
 
     /// Where a platform says the client's address instead: xff:N (the Nth hop of X-Forwarded-For from the right) or
     /// header:NAME. Believed from --trusted-proxies, or from everyone if there are none: then the relay must be
     /// reachable through the platform only
-    #[arg(long, env = "CONNECTOID_CLIENT_ADDRESS", value_name = "WHERE")]
+    #[arg(long, help_heading = "Behind a proxy", env = "CONNECTOID_CLIENT_ADDRESS", value_name = "WHERE")]
     client_address: Option<ToldBy>,
 
-    /// How often one source may send, PER_MINUTE[:BURST] or off. A source is an IPv4 address or an IPv6 /64; all of a
-    /// network (/24, /48) may 8 times as often
-    #[arg(long, env = "CONNECTOID_LIMIT_SEND", value_name = "RATE", default_value = "30:10", value_parser = rate_or_off)]
-    limit_send: RateOrOff,
+    /// The longest that a check may wait for something to come (long poll); 0s for none
+    #[arg(long, help_heading = "Long poll", env = "CONNECTOID_MAX_WAIT", value_name = "TIME", default_value = "25s", value_parser = a_wait)]
+    max_wait: Duration,
 
-    /// How often one source may send to the same box
-    #[arg(long, env = "CONNECTOID_LIMIT_SEND_TO_BOX", value_name = "RATE", default_value = "10:5", value_parser = rate_or_off)]
-    limit_send_to_box: RateOrOff,
-
-    /// How often one source may check; requests that cannot be understood count as checks
-    #[arg(long, env = "CONNECTOID_LIMIT_CHECK", value_name = "RATE", default_value = "600:100", value_parser = rate_or_off)]
-    limit_check: RateOrOff,
-
-    /// How often one source may receive and delete, both together
-    #[arg(long, env = "CONNECTOID_LIMIT_RECEIVE", value_name = "RATE", default_value = "300:50", value_parser = rate_or_off)]
-    limit_receive: RateOrOff,
-
-    /// No rates, and no cap on what boxes hold, for tests and private networks; sizes stay
-    #[arg(long, env = "CONNECTOID_NO_LIMITS", value_parser = FalseyValueParser::new())]
-    no_limits: bool,
-
-    /// Answer only requests with an API key in ext, made by connectoid admin keys add, and within its quotas
-    #[arg(long, env = "CONNECTOID_REQUIRE_API_KEY", value_parser = FalseyValueParser::new())]
-    require_api_key: bool,
-
-    /// How long a message is kept
-    #[arg(long, env = "CONNECTOID_MESSAGE_TTL", value_name = "TIME", default_value = "1h", value_parser = at_least_a_second)]
-    message_ttl: Duration,
-
-    /// How long an answer to a question counts
-    #[arg(long, env = "CONNECTOID_ANSWER_TTL", value_name = "TIME", default_value = "60s", value_parser = at_least_a_second)]
-    answer_ttl: Duration,
-
-    /// How long a box is kept that nobody checks
-    #[arg(long, env = "CONNECTOID_BOX_TTL", value_name = "TIME", default_value = "30d", value_parser = at_least_a_second)]
-    box_ttl: Duration,
-
-    /// The time between two sweeps of what has expired; expired messages are never shown, however late they are swept
-    #[arg(long, env = "CONNECTOID_SWEEP_INTERVAL", value_name = "TIME", default_value = "60s", value_parser = at_least_a_second)]
-    sweep_interval: Duration,
+    /// How many checks may wait at once, at most three quarters of the connections; more get Busy
+    #[arg(long, help_heading = "Long poll", env = "CONNECTOID_MAX_WAITERS", value_name = "COUNT", default_value_t = MAX_WAITERS, value_parser = count)]
+    pub(super) max_waiters: usize,
 
     /// How long the head of a request may take; a connection must begin with one
-    #[arg(long, env = "CONNECTOID_HEAD_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = at_least_a_second)]
+    #[arg(long, help_heading = "Connections", env = "CONNECTOID_HEAD_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = at_least_a_second)]
     head_timeout: Duration,
 
     /// How long the body of a request may take
-    #[arg(long, env = "CONNECTOID_BODY_TIMEOUT", value_name = "TIME", default_value = "8s", value_parser = at_least_a_second)]
+    #[arg(long, help_heading = "Connections", env = "CONNECTOID_BODY_TIMEOUT", value_name = "TIME", default_value = "8s", value_parser = at_least_a_second)]
     body_timeout: Duration,
 
     /// How long a connection is kept between two requests; more than the proxy before it keeps it
-    #[arg(long, env = "CONNECTOID_IDLE_TIMEOUT", value_name = "TIME", default_value = "75s", value_parser = at_least_a_second)]
+    #[arg(long, help_heading = "Connections", env = "CONNECTOID_IDLE_TIMEOUT", value_name = "TIME", default_value = "75s", value_parser = at_least_a_second)]
     idle_timeout: Duration,
 
     /// Connections at once; fewer if the limit of open files does not allow it
-    #[arg(long, env = "CONNECTOID_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "16384", value_parser = at_least_one)]
+    #[arg(long, help_heading = "Connections", env = "CONNECTOID_MAX_CONNECTIONS", value_name = "NUMBER", default_value = "16384", value_parser = at_least_one)]
     pub(super) max_connections: usize,
 
     /// Connections at once from one IPv4 address or IPv6 /64
-    #[arg(long, env = "CONNECTOID_MAX_CONNECTIONS_PER_SOURCE", value_name = "NUMBER", default_value = "512", value_parser = at_least_one)]
+    #[arg(long, help_heading = "Connections", env = "CONNECTOID_MAX_CONNECTIONS_PER_SOURCE", value_name = "NUMBER", default_value = "512", value_parser = at_least_one)]
     max_connections_per_source: usize,
 
+    /// Where to serve /metrics instead, HOST:PORT, out of strangers' sight; without it they are where the relay is
+    #[arg(long, help_heading = "To watch it", env = "CONNECTOID_METRICS_LISTEN", value_name = "ADDR")]
+    metrics_listen: Option<String>,
+
     /// What to log on standard error; no level ever names a box, a body, an answer, an ext or an address
-    #[arg(long, env = "CONNECTOID_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug"])]
+    #[arg(long, help_heading = "To watch it", env = "CONNECTOID_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug"])]
     log_level: String,
 
     /// How to log: text for people, or json, one object a line
-    #[arg(long, env = "CONNECTOID_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    #[arg(
+        long,
+        help_heading = "To watch it",
+        env = "CONNECTOID_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
     log_format: LogFormat,
 }
 
