@@ -21,7 +21,7 @@ use crate::{
         Answer, At, Checked, PublicKey, Received, RelayUrl, Request, Upto, base64url, limits::MAX_RECEIVE,
     },
     seal::{
-        message::{Content, open_message},
+        message::{Content, Junk, Opened, open_message},
         question::open_question,
     },
 };
@@ -173,6 +173,15 @@ fn take_all(
     Ok(Some(taken))
 }
 
+/// Opens a message to the link of a contact. Nobody's key is known from before: notes carry theirs.
+fn open(contact: &Contact, message: &[u8]) -> Result<Opened, Junk> {
+    open_message(&contact.key, contact.secret.as_ref(), |_| None, message)
+}
+
+fn not_a_note(content: &Content) -> String {
+    format!("a message of type {:?}, which this command does not speak", content.typ())
+}
+
 /// Opens messages and takes the notes among them into the inbox, in one write; whether that was all of them.
 fn take(
     keystore: &Keystore,
@@ -183,7 +192,7 @@ fn take(
     let mut complete = true;
     let mut notes = Vec::new();
     for message in messages {
-        match open_message(&contact.key, contact.secret.as_ref(), message) {
+        match open(contact, message) {
             Ok(opened) => match opened.content {
                 Content::Note(note) => {
                     notes.push(InboxNote {
@@ -194,13 +203,15 @@ fn take(
                         note,
                     });
                 }
-                Content::Other(typ) => {
+                other => {
                     complete = false;
-                    say(&format!(
-                        "left at {relay}: a message of type {typ:?}, which this program does not speak"
-                    ));
+                    say(&format!("left at {relay}: {}", not_a_note(&other)));
                 }
             },
+            Err(junk @ Junk::Type) => {
+                complete = false;
+                say(&format!("left at {relay}: a message that {junk}"));
+            }
             Err(junk) => say(&format!("skipped: a message at {relay} {junk}")),
         }
     }
@@ -276,16 +287,15 @@ impl Open {
         }
         let mut bad = 0;
         for message in &messages {
-            match open_message(&contact.key, contact.secret.as_ref(), message) {
+            match open(contact, message) {
                 Ok(opened) => match opened.content {
                     Content::Note(note) => {
                         let (from, n, ts) = (opened.ik, opened.n, opened.ts);
                         show(&Shown { from, n, ts, relay: None, note: &note }, self.json)?;
                     }
-                    Content::Other(typ) => {
-                        say(&format!("a message of type {typ:?}, which this program does not speak"))
-                    }
+                    other => say(&not_a_note(&other)),
                 },
+                Err(junk @ Junk::Type) => say(&format!("a message that {junk}")),
                 Err(junk) => {
                     bad += 1;
                     say(&format!("connectoid: a message {junk}"));

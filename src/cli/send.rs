@@ -15,7 +15,7 @@ use crate::{
     protocol::{Connectoid, RelayUrl, Request, find_connectoid, limits::MAX_DATA_BYTES},
     seal::{
         SigningKey,
-        message::{NotSealed, seal_note},
+        message::{Content, NotSealed, seal_message},
     },
 };
 
@@ -64,16 +64,16 @@ impl Note {
                 "this link has no secret; if it was cut on its way, its owner cannot read the note: ask for it again",
             );
         }
-        let note = self.read()?;
+        let note = Content::Note(self.read()?);
         let mut rng = entropy()?;
         let fresh = SigningKey::generate(&mut rng);
         // The counter is stored before anything is sealed with it: after a crash it is never used again.
         let (signer, n) =
             self.home.keystore()?.update(|keys| Ok::<_, Failure>(keys.next_signature(to.key, fresh)))?;
-        let sealed = seal_note(&mut rng, &to.key, to.secret.as_ref(), &signer, n, now_ms(), &note);
-        sealed.map(|sealed| (to, sealed)).map_err(|error| match error {
+        let sealed = seal_message(&mut rng, &to.key, to.secret.as_ref(), &signer, n, now_ms(), &note);
+        sealed.map(|sealed| (to, sealed.data)).map_err(|error| match error {
             NotSealed::TooLong(_) => Failure::with(2, error),
-            NotSealed::Seal(_) => Failure::new(error),
+            _ => Failure::new(error),
         })
     }
 

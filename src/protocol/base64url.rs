@@ -42,6 +42,23 @@ pub mod serde_bytes {
     }
 }
 
+/// `N` bytes that are base64url text in JSON.
+#[derive(Clone, Copy)]
+pub(crate) struct Exactly<const N: usize>(pub(crate) [u8; N]);
+
+impl<const N: usize> serde::Serialize for Exactly<N> {
+    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        serde_bytes::serialize(&self.0, out)
+    }
+}
+
+impl<'de, const N: usize> serde::Deserialize<'de> for Exactly<N> {
+    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let bytes = serde_bytes::deserialize(input)?;
+        bytes.try_into().map(Self).map_err(|_| serde::de::Error::custom("another length"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -34,3 +34,10 @@ pub const BOX_BYTES: u32 = 512 * 1024;
 
 /// The messages of one sender that a box may hold at once.
 pub const BOX_MESSAGES_PER_SENDER: u32 = 8;
+
+/// The most ICE candidates in one `candidate` message.
+pub const MAX_CANDIDATES: usize = 32;
+
+/// The longest frame of the data channel that is the protocol's own. The largest, a `rekey` with four long relay URLs
+/// and an `ext`, has about 12 kB.
+pub const MAX_FRAME_BYTES: usize = 16 * 1024;

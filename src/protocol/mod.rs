@@ -6,6 +6,9 @@
 mod at;
 pub mod base64url;
 mod connectoid;
+mod fingerprint;
+mod frame;
+pub(crate) mod json;
 pub mod limits;
 mod link;
 mod public_key;
@@ -16,6 +19,8 @@ mod request;
 
 pub use at::At;
 pub use connectoid::{Connectoid, Ext, LinkSecret, NotAConnectoid};
+pub use fingerprint::Fingerprint;
+pub use frame::{Frame, NotAFrame};
 pub use link::{FoundLink, NotALink, Place, find_connectoid, make_link};
 pub use public_key::{KnownKeys, NotAKey, PublicKey};
 pub use refusal::{Refusal, RefusalBody};

@@ -6,13 +6,17 @@
 mod keys;
 pub mod message;
 pub mod question;
+pub mod transcript;
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use hpke::{
     Deserializable, HpkeError, Kem as _, OpModeR, OpModeS, PskBundle, Serializable, aead::AesGcm256,
     kdf::HkdfSha384, kem::DhP384HkdfSha384,
 };
 pub use keys::{BoxKey, NotAPrivateKey, SigningKey};
 use rand::CryptoRng;
+use sha2::Sha384;
+use zeroize::Zeroizing;
 
 use crate::protocol::PublicKey;
 
@@ -107,6 +111,33 @@ pub const EXAMPLE_PUB: &str = "A3cF4dUliud11gULRbSbiyThJ8-nj--k8m_lctINRixWu9LVt
 pub fn derive_box_key(ikm: &[u8]) -> Result<BoxKey, NotAPrivateKey> {
     let (key, _) = Kem::derive_keypair(ikm);
     BoxKey::from_bytes(&key.to_bytes())
+}
+
+/// HMAC-SHA384 under a key no longer than the hash's block of 128 bytes, which it fills up with zeros (RFC 2104,
+/// section 2). So, unlike for keys of any length, there is no error to handle.
+fn hmac<const N: usize>(key: &[u8; N]) -> Hmac<Sha384> {
+    const { assert!(N <= 128) };
+    let mut block = Zeroizing::new([0; 128]);
+    block[..N].copy_from_slice(key);
+    Hmac::new((&*block).into())
+}
+
+/// HKDF-SHA384(salt, ikm, info, 48), `info` in parts: extract, then the first block of expand (RFC 5869, section 2).
+/// Fewer bytes are a prefix of these.
+fn hkdf<const N: usize>(salt: &[u8; N], ikm: &[u8], info: &[&[u8]]) -> Zeroizing<[u8; 48]> {
+    let mut extract = hmac(salt);
+    extract.update(ikm);
+    let prk = Zeroizing::new(extract.finalize().into_bytes().into());
+    let mut expand = hmac::<48>(&prk);
+    info.iter().for_each(|part| expand.update(part));
+    expand.update(&[1]);
+    Zeroizing::new(expand.finalize().into_bytes().into())
+}
+
+/// `lp32(x)`: a big-endian length of four bytes, then `x`.
+fn lp32(x: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(x.len()).unwrap_or(u32::MAX);
+    [&length.to_be_bytes(), x].concat()
 }
 
 /// `lp16(x)`: a big-endian length of two bytes, then `x`.

@@ -3,11 +3,12 @@
 use std::{fs, path::Path};
 
 use connectoid::{
-    protocol::{Answer, Connectoid, RelayUrl, base64url},
+    protocol::{Answer, Connectoid, Fingerprint, LinkSecret, RelayUrl, base64url},
     seal::{
         self, BoxKey, Mode, SigningKey,
-        message::{Content, Junk, open_message},
+        message::{Content, Junk, OfferHash, open_message},
         question::{Secrets, ask, open_question, verify},
+        transcript::{Role, Transcript, sas_commit},
     },
 };
 use rand::{SeedableRng as _, rngs::StdRng};
@@ -70,14 +71,55 @@ fn messages_in_psk_mode() {
         [("offer", "/skA", [7; 32], "/sigB"), ("answer", "/skB", [8; 32], "/sigA")]
     {
         let key = BoxKey::from_bytes(&hex(&vectors, key)).unwrap();
-        let secret = connectoid::protocol::LinkSecret::from_bytes(secret);
+        let secret = LinkSecret::from_bytes(secret);
         let sealed = base64url::decode(text(&vectors, &format!("/{kind}/data"))).unwrap();
-        let opened = open_message(&key, Some(&secret), &sealed).unwrap();
-        assert_eq!(opened.content, Content::Other(kind.into()));
+        let opened = open_message(&key, Some(&secret), |_| None, &sealed).unwrap();
+        assert_eq!(opened.payload, text(&vectors, &format!("/{kind}/payload")).as_bytes());
+        assert_eq!(opened.content.typ(), kind);
         assert_eq!(opened.ik, SigningKey::from_bytes(&hex(&vectors, signer)).unwrap().public());
         assert_eq!(opened.n, 1);
-        assert_eq!(open_message(&key, None, &sealed), Err(Junk::Seal));
+        assert_eq!(open_message(&key, None, |_| None, &sealed), Err(Junk::Seal));
     }
+}
+
+/// Offer and answer as they came, then everything that follows from them.
+#[test]
+fn connection() {
+    let vectors = vectors("connectoid-1.json");
+    let exactly = |name: &str| <[u8; 32]>::try_from(hex(&vectors, name)).unwrap();
+    let (offer_payload, answer_payload) =
+        (text(&vectors, "/offer/payload"), text(&vectors, "/answer/payload"));
+    let open = |key: &str, secret: &LinkSecret, data: &str| {
+        let key = BoxKey::from_bytes(&hex(&vectors, key)).unwrap();
+        open_message(&key, Some(secret), |_| None, &base64url::decode(text(&vectors, data)).unwrap()).unwrap()
+    };
+    let (secret_o, secret_a) = (LinkSecret::from_bytes([7; 32]), LinkSecret::from_bytes([8; 32]));
+    let opened = open("/skA", &secret_o, "/offer/data");
+    let (Content::Offer(offer), Content::Answer(answer)) =
+        (opened.content, open("/skB", &secret_a, "/answer/data").content)
+    else {
+        panic!("an offer and an answer")
+    };
+    assert_eq!(answer.re, OfferHash::of(offer_payload.as_bytes()));
+    let (r_o, r_a) = (exactly("/rO"), answer.sas_nonce);
+    assert_eq!(r_a, [0x0A; 32]);
+    assert_eq!(sas_commit(&r_o, &offer.connectoid.key, &opened.ik), offer.sas_commit);
+
+    let transcript =
+        Transcript::new(offer_payload.as_bytes(), answer_payload.as_bytes(), Some(&secret_o), &secret_a);
+    let sas = transcript.sas(&r_o, &r_a);
+    assert_eq!(sas.to_bytes(), *hex(&vectors, "/sas/raw"));
+    assert_eq!(sas.emoji().map(|emoji| emoji.symbol).join(" "), text(&vectors, "/sas/emoji"));
+    assert_eq!(Value::from(sas.numbers().to_vec()), vectors["sas"]["numbers"]);
+
+    let (fp_o, fp_a) = (Fingerprint::of_sdp(&offer.sdp).unwrap(), Fingerprint::of_sdp(&answer.sdp).unwrap());
+    assert_eq!((fp_o.0, fp_a.0), (exactly("/fpO"), exactly("/fpA")));
+    let (nonce_o, nonce_a) = (exactly("/nonceO"), exactly("/nonceA"));
+    let proof_o = transcript.proof(Role::Offerer, &nonce_a, &nonce_o, &fp_o, &fp_a);
+    let proof_a = transcript.proof(Role::Answerer, &nonce_o, &nonce_a, &fp_a, &fp_o);
+    assert_eq!((&proof_o[..], &proof_a[..]), (&*hex(&vectors, "/proofO"), &*hex(&vectors, "/proofA")));
+    assert!(transcript.proves(Role::Offerer, &nonce_a, &nonce_o, &fp_o, &fp_a, &proof_o));
+    assert!(!transcript.proves(Role::Offerer, &nonce_a, &nonce_o, &fp_o, &fp_a, &proof_a));
 }
 
 /// Vectors of others for our suite, since RFC 9180 has none for P-384: RFC 9420's EncryptWithLabel is a base-mode seal.
