@@ -27,6 +27,7 @@ use rand::{SeedableRng as _, rngs::StdRng, rngs::SysRng};
 
 use crate::{
     client::{
+        exchange::NoReply,
         keystore::{Contact, Keys, Keystore, KeystoreError},
         transport::TransportError,
     },
@@ -108,8 +109,8 @@ pub fn run() -> ExitCode {
         Command::Link(link) => link.run(),
         Command::Key { command: KeyCommand::Import(import) } => import.run(),
         Command::Contacts(contacts) => contacts.run(),
-        Command::Send(send) => send.run(),
-        Command::Receive(receive) => receive.run(),
+        Command::Send(send) => online(send.run()),
+        Command::Receive(receive) => online(receive.run()),
         Command::Seal(seal) => seal.run(),
         Command::Answer(answer) => answer.run(),
         Command::Open(open) => open.run(),
@@ -125,6 +126,15 @@ pub fn run() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Runs what talks to relays. One thread is enough for one person.
+fn online<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::new)?;
+    let done = runtime.block_on(work);
+    // The system may still be looking up a name that was given up: nobody waits for that.
+    runtime.shutdown_background();
+    done
 }
 
 /// Lets a variable that is set to nothing count as not set, as lists of variables for containers have it.
@@ -169,10 +179,10 @@ impl From<KeystoreError> for Failure {
 
 impl From<TransportError> for Failure {
     fn from(error: TransportError) -> Self {
-        let code = match error {
-            TransportError::Refused { .. } => Self::REFUSED,
-            TransportError::Unreachable { .. } => Self::UNREACHABLE,
-            TransportError::Misbehaves { .. } => Self::MISBEHAVES,
+        let code = match error.why {
+            NoReply::Refused(_) => Self::REFUSED,
+            NoReply::Unreachable(_) => Self::UNREACHABLE,
+            NoReply::Misbehaves(_) => Self::MISBEHAVES,
         };
         Self::with(code, error)
     }

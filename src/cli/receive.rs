@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     client::{
+        exchange::{Done, Misbehaviour, NoReply},
         keystore::{Contact, InboxNote, Keystore, NotTaken},
         transport::{Transport, TransportError},
     },
@@ -65,7 +66,7 @@ pub(super) struct Open {
 }
 
 impl Receive {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) async fn run(self) -> Result<(), Failure> {
         let keystore = self.home.keystore()?;
         let keys = keystore.load()?;
         let contact = known(&keys, &self.name)?;
@@ -87,7 +88,7 @@ impl Receive {
         let mut emptied = Vec::new();
         let mut failures = Vec::new();
         for relay in &contact.relays {
-            match take_all(&keystore, contact, &transport, relay) {
+            match take_all(&keystore, contact, &transport, relay).await {
                 Ok(taken) => emptied.extend(taken.map(|taken| (relay, taken))),
                 Err(failure) => failures.push(failure),
             }
@@ -98,7 +99,7 @@ impl Receive {
         let handed_over = hand_over(&keystore, contact, self.json)?;
         if !self.keep {
             for (relay, taken) in emptied {
-                taken.acknowledge(contact, &transport, relay);
+                taken.acknowledge(contact, &transport, relay).await;
             }
         }
         match failures.pop() {
@@ -124,15 +125,14 @@ struct Taken {
 ///
 /// From the start each time: a cursor is a hint from the relay, and a wrong one would hide mail. What was taken before
 /// is known by its counter.
-fn take_all(
+async fn take_all(
     keystore: &Keystore,
     contact: &Contact,
     transport: &Transport,
     relay: &RelayUrl,
 ) -> Result<Option<Taken>, Failure> {
-    let misbehaves = |reason: &str| {
-        Failure::from(TransportError::Misbehaves { relay: relay.clone(), reason: reason.to_owned() })
-    };
+    let misbehaves =
+        |what| Failure::from(TransportError { relay: relay.clone(), why: NoReply::Misbehaves(what) });
     let key = contact.key.public();
     let ext = contact.ext.clone();
     let check = Request::Check {
@@ -143,22 +143,22 @@ fn take_all(
         relay: Some(relay.to_string()),
         wait: 0,
     };
-    let checked: Checked = transport.ask_patiently(relay, &check)?;
+    let checked: Checked = transport.ask_patiently(relay, &check).await?;
     if !checked.found {
         return Ok(None);
     }
     if checked.relay.is_some_and(|named| named != relay.as_str()) {
-        return Err(misbehaves("it asked a question that is bound to another relay"));
+        return Err(misbehaves(Misbehaviour::OtherRelay));
     }
-    let question = checked.question.ok_or_else(|| misbehaves("it found something and asked no question"))?;
+    let question = checked.question.ok_or_else(|| misbehaves(Misbehaviour::NoQuestion))?;
     let answer = open_question(&contact.key, relay, &question)
-        .map_err(|_| misbehaves("its question is none about this box; nothing was answered"))?;
+        .map_err(|_| misbehaves(Misbehaviour::ForeignQuestion))?;
     let mut taken = Taken { answer, at: At::START, complete: true };
     for _ in 0..MOST_REPLIES {
         let receive = Request::Receive { key, ext: ext.clone(), answer, at: taken.at, limit: MAX_RECEIVE };
-        let (at, messages, more) = match transport.ask_patiently(relay, &receive)? {
+        let (at, messages, more) = match transport.ask_patiently(relay, &receive).await? {
             Received::Many { at, messages, more, .. } => (at, messages, more),
-            Received::One { .. } => return Err(misbehaves("it did not reply with a list of messages")),
+            Received::One { .. } => return Err(misbehaves(Misbehaviour::NotAList)),
             Received::Nothing { .. } => break,
         };
         let sealed: Vec<Vec<u8>> = messages.into_iter().map(|message| message.data).collect();
@@ -261,13 +261,13 @@ fn hand_over(keystore: &Keystore, contact: &Contact, json: bool) -> Result<usize
 
 impl Taken {
     /// Tells the relay that it need not keep what was taken. If that fails the messages expire by themselves.
-    fn acknowledge(self, contact: &Contact, transport: &Transport, relay: &RelayUrl) {
+    async fn acknowledge(self, contact: &Contact, transport: &Transport, relay: &RelayUrl) {
         if !self.complete || self.at == At::START {
             return;
         }
         let (key, ext) = (contact.key.public(), contact.ext.clone());
         let delete = Request::Delete { key, ext, answer: self.answer, upto: Upto::At(self.at) };
-        if let Err(error) = transport.ask::<serde_json::Value>(relay, &delete) {
+        if let Err(error) = transport.ask::<Done>(relay, &delete).await {
             say(&format!("connectoid: {error}; the messages expire there by themselves"));
         }
     }

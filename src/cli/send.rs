@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Failure, Home, entropy, now_ms, print_json, say};
 use crate::{
-    client::transport::Transport,
+    client::{exchange::Done, transport::Transport},
     protocol::{Connectoid, RelayUrl, Request, find_connectoid, limits::MAX_DATA_BYTES},
     seal::{
         SigningKey,
@@ -99,7 +99,7 @@ impl Seal {
 }
 
 impl Send {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) async fn run(self) -> Result<(), Failure> {
         #[derive(Serialize)]
         struct Sent<'a> {
             stored: Vec<&'a RelayUrl>,
@@ -110,7 +110,7 @@ impl Send {
         let transport = Transport::new();
         let (mut stored, mut failed) = (Vec::new(), Vec::new());
         for relay in &to.relays {
-            match transport.ask_patiently::<serde_json::Value>(relay, &request) {
+            match transport.ask_patiently::<Done>(relay, &request).await {
                 Ok(_) => stored.push(relay),
                 Err(error) => failed.push(error),
             }

@@ -1,16 +1,40 @@
-//! The HTTP transport: one request, one reply, under the client rules of the protocol.
+//! The HTTP transport, on tokio: one request, one reply, under the client rules of the protocol.
 //!
-//! No redirects, no cookies, no credentials; a reply of at most 1 MiB within 10 seconds.
+//! No redirects, no cookies, no credentials; a reply of at most 1 MiB within 10 seconds beyond the `wait` asked for.
 
-use std::{thread, time::Duration};
+use std::{
+    error::Error,
+    fmt, io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use serde::{Deserialize, de::DeserializeOwned};
-use ureq::{Agent, Body, config::Config, http::Response};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::{
+    Uri,
+    body::Bytes,
+    header::{CONTENT_TYPE, HeaderValue, USER_AGENT},
+};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::{
+        legacy::{
+            Client,
+            connect::{HttpConnector, proxy::Tunnel},
+        },
+        proxy::matcher::Matcher,
+    },
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+};
+use rustls::CertificateError;
+use serde::de::DeserializeOwned;
+use tokio::{net::TcpStream, time};
+use tower_service::Service;
 
-use crate::protocol::{RefusalBody, RelayUrl, Request, limits::MAX_REPLY_BYTES};
-
-/// How long a relay has for a reply, all in all.
-const PATIENCE: Duration = Duration::from_secs(10);
+use super::exchange::{self, Misbehaviour, NoReply, one_line};
+use crate::protocol::{RelayUrl, Request, limits::MAX_REPLY_BYTES};
 
 /// How often a request is sent before its relay counts as down.
 const TRIES: u32 = 3;
@@ -18,43 +42,31 @@ const TRIES: u32 = 3;
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Talks to relays. Blocks; meant for command line tools and threads of their own.
-#[derive(Debug, Clone)]
+/// How long a connection is kept without use. A relay closes it after 75 s: to be there first spares a failure.
+const IDLE: Duration = Duration::from_secs(70);
+
+/// The longest reason that is passed on, in characters.
+const MAX_REASON_CHARS: usize = 200;
+
+/// Talks to relays. Connections are kept and used again; a clone shares them.
+///
+/// It lives in the tokio runtime (with I/O and time) in which it is used, and does not outlive it. Dropping one of its
+/// futures ends the request: its connection, or the attempt at one, is closed, and nothing goes on behind one's back.
+/// The relay may have done what it was asked by then; to ask again with the same bytes is safe. Each request takes a
+/// connection, and at most 1 MiB for its reply; how many go at once is for the caller to bound.
+#[derive(Clone)]
 pub struct Transport {
-    agent: Agent,
+    client: Client<HttpsConnector<Way>, Full<Bytes>>,
 }
 
-/// Why there is no reply.
-#[derive(Debug, thiserror::Error)]
-pub enum TransportError {
-    /// The relay refused, in the protocol's words.
-    #[error("{relay} refused: {}{}", body.error, detail(body))]
-    Refused {
-        /// Which relay.
-        relay: RelayUrl,
-        /// What it said.
-        body: RefusalBody,
-    },
-    /// The relay was not reached, or did not reply in time.
-    #[error("{relay} cannot be reached: {reason}")]
-    Unreachable {
-        /// Which relay.
-        relay: RelayUrl,
-        /// What went wrong.
-        reason: String,
-    },
-    /// It replied with something that is not the protocol's.
-    #[error("{relay} misbehaves: {reason}")]
-    Misbehaves {
-        /// Which relay.
-        relay: RelayUrl,
-        /// What is wrong with the reply.
-        reason: String,
-    },
-}
-
-fn detail(body: &RefusalBody) -> String {
-    body.detail.as_ref().map(|detail| format!(" ({detail})")).unwrap_or_default()
+/// Why this relay gave no reply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{relay} {why}")]
+pub struct TransportError {
+    /// Which relay.
+    pub relay: RelayUrl,
+    /// What it did instead.
+    pub why: NoReply,
 }
 
 impl Default for Transport {
@@ -63,79 +75,64 @@ impl Default for Transport {
     }
 }
 
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").finish_non_exhaustive()
+    }
+}
+
 impl Transport {
-    /// A transport without connections yet.
+    /// A transport without connections yet. For https it takes the proxy of the environment: `HTTPS_PROXY` or
+    /// `ALL_PROXY`, where `NO_PROXY` does not say otherwise; it must be an `http://` one.
     pub fn new() -> Self {
-        let config = Config::builder()
-            .timeout_global(Some(PATIENCE))
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            .user_agent("connectoid")
-            .build();
-        Self { agent: config.into() }
+        let mut direct = HttpConnector::new();
+        direct.enforce_http(false);
+        direct.set_nodelay(true);
+        // The authorities of the web come with the program, so that it needs nothing of the machine. Ring is named, for
+        // an app may have brought a second provider. It speaks all versions: the second arm is never taken.
+        let tls = HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
+            .unwrap_or_else(|_| HttpsConnectorBuilder::new().with_webpki_roots());
+        let way = Way { direct, proxies: Arc::new(Matcher::from_env()) };
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build(tls.https_or_http().enable_http1().wrap_connector(way));
+        Self { client }
     }
 
-    /// Sends a request and reads the reply to it.
+    /// Sends a request and reads the reply to it. It has [`exchange::patience`]. May be dropped at any time.
     ///
     /// # Errors
     /// [`TransportError`]; trying again is safe after every one of them.
-    pub fn ask<T: DeserializeOwned>(&self, relay: &RelayUrl, request: &Request) -> Result<T, TransportError> {
-        let misbehaves =
-            |reason: &str| TransportError::Misbehaves { relay: relay.clone(), reason: reason.to_owned() };
-        let body = serde_json::to_vec(request).map_err(|_| misbehaves("the request cannot be written"))?;
-        // text/plain is what browsers send without a preflight; all clients look alike.
-        let post = self.agent.post(relay.as_str()).content_type("text/plain");
-        let sent = if relay.as_str().starts_with("http://") {
-            // On this machine, where no proxy of the environment gets; and unencrypted, so nothing leaves the machine.
-            post.config().proxy(None).build().send(&body)
-        } else {
-            post.send(&body)
-        };
-        let mut response = sent.map_err(|error| TransportError::Unreachable {
-            relay: relay.clone(),
-            reason: error.to_string(),
-        })?;
-        let status = response.status();
-        let reply = read(&mut response).map_err(|error| match error {
-            ureq::Error::BodyExceedsLimit(_) => misbehaves("its reply is larger than 1 MiB"),
-            other => TransportError::Unreachable { relay: relay.clone(), reason: other.to_string() },
-        })?;
-        if status.is_success() {
-            // Whatever `T` takes: JSON of something that is no relay must not count as a message stored.
-            return match serde_json::from_slice(&reply) {
-                Ok(Accepted { ok: true }) => serde_json::from_slice(&reply).ok(),
-                _ => None,
-            }
-            .ok_or_else(|| misbehaves("its reply is not one of the protocol's"));
-        }
-        match serde_json::from_slice(&reply) {
-            Ok(body) => Err(TransportError::Refused { relay: relay.clone(), body }),
-            Err(_) => {
-                Err(misbehaves(&format!("it answered with status {status}: is this the URL of a relay?")))
-            }
-        }
-    }
-
-    /// As [`Transport::ask`], and again if the relay was not reached or is busy: three times at most, the same bytes, so
-    /// that nothing is stored twice. Blocks for the pauses between.
-    ///
-    /// # Errors
-    /// Those of the last try.
-    pub fn ask_patiently<T: DeserializeOwned>(
+    pub async fn ask<T: DeserializeOwned>(
         &self,
         relay: &RelayUrl,
         request: &Request,
     ) -> Result<T, TransportError> {
+        self.ask_with(relay, exchange::body(request), exchange::patience(request)).await
+    }
+
+    /// As [`Transport::ask`], and again if the relay was not reached or is busy: three times at most, the same bytes, so
+    /// that nothing is stored twice. Pauses for a second, or for what a busy relay asks for if that is at most five.
+    ///
+    /// # Errors
+    /// Those of the last try.
+    pub async fn ask_patiently<T: DeserializeOwned>(
+        &self,
+        relay: &RelayUrl,
+        request: &Request,
+    ) -> Result<T, TransportError> {
+        let (body, patience) = (exchange::body(request), exchange::patience(request));
         let mut tries = 1;
         loop {
-            let error = match self.ask(relay, request) {
+            let error = match self.ask_with(relay, body.clone(), patience).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
-            let pause = match &error {
-                TransportError::Unreachable { .. } => Duration::from_secs(1),
-                TransportError::Refused { body, .. } if body.error == "Busy" => {
+            let pause = match &error.why {
+                NoReply::Unreachable(_) => Duration::from_secs(1),
+                NoReply::Refused(body) if body.error == "Busy" => {
                     Duration::from_secs(body.retry_after.unwrap_or(1).into())
                 }
                 _ => return Err(error),
@@ -144,17 +141,176 @@ impl Transport {
                 return Err(error);
             }
             tries += 1;
-            thread::sleep(pause);
+            time::sleep(pause).await;
         }
+    }
+
+    async fn ask_with<T: DeserializeOwned>(
+        &self,
+        relay: &RelayUrl,
+        body: Vec<u8>,
+        patience: Duration,
+    ) -> Result<T, TransportError> {
+        let posted = self.post(relay, body, patience).await;
+        posted
+            .and_then(|(status, reply)| exchange::read(status, &reply))
+            .map_err(|why| TransportError { relay: relay.clone(), why })
+    }
+
+    /// Posts these bytes: the status and the body that came back, for [`exchange::read`]. `patience` is for all of it, from
+    /// looking up the name to the last byte of the reply. May be dropped at any time.
+    ///
+    /// # Errors
+    /// [`NoReply::Unreachable`], and [`Misbehaviour::TooLarge`] as soon as more than 1 MiB came.
+    pub async fn post(
+        &self,
+        relay: &RelayUrl,
+        body: Vec<u8>,
+        patience: Duration,
+    ) -> Result<(u16, Vec<u8>), NoReply> {
+        // text/plain is what browsers send without a preflight; all clients look alike.
+        let request = hyper::Request::post(relay.as_str()).header(CONTENT_TYPE, "text/plain").body(body);
+        let request =
+            request.map_err(|error| NoReply::Unreachable(format!("its URL cannot be asked: {error}")))?;
+        let (head, body) = self.run(request, patience).await?.into_parts();
+        Ok((head.status.as_u16(), body))
+    }
+
+    /// Any request of HTTP, under the same rules.
+    pub(crate) async fn run(
+        &self,
+        request: hyper::Request<Vec<u8>>,
+        patience: Duration,
+    ) -> Result<hyper::Response<Vec<u8>>, NoReply> {
+        let mut request = request.map(|body| Full::new(Bytes::from(body)));
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("connectoid"));
+        let replying = async {
+            let response = self.client.request(request).await.map_err(|error| unreachable(&error))?;
+            let (head, body) = response.into_parts();
+            let most = usize::try_from(MAX_REPLY_BYTES).unwrap_or(usize::MAX);
+            let body = Limited::new(body, most).collect().await.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    NoReply::Misbehaves(Misbehaviour::TooLarge)
+                } else {
+                    unreachable(&*error)
+                }
+            })?;
+            Ok(hyper::Response::from_parts(head, body.to_bytes().into()))
+        };
+        time::timeout(patience, replying).await.unwrap_or_else(|_| {
+            Err(NoReply::Unreachable(format!("no whole reply within {} s", patience.as_secs_f64())))
+        })
     }
 }
 
-/// What every reply with a status of success says.
-#[derive(Deserialize)]
-struct Accepted {
-    ok: bool,
+/// The way to a relay: straight for http, which is for this machine, else through the proxy of the environment if
+/// there is one.
+#[derive(Clone)]
+struct Way {
+    direct: HttpConnector,
+    proxies: Arc<Matcher>,
 }
 
-fn read(response: &mut Response<Body>) -> Result<Vec<u8>, ureq::Error> {
-    response.body_mut().with_config().limit(MAX_REPLY_BYTES).read_to_vec()
+/// Why there is no way, in a few words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct NoWay(String);
+
+impl Service<Uri> for Way {
+    type Response = TokioIo<TcpStream>;
+    type Error = NoWay;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, NoWay>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NoWay>> {
+        self.direct.poll_ready(cx).map_err(|error| NoWay(words(&error)))
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let local = to.scheme_str() == Some("http");
+        let Some(proxy) = self.proxies.intercept(&to).filter(|_| !local) else {
+            let connecting = self.direct.call(to);
+            return Box::pin(async move {
+                let stream = connecting.await.map_err(|error| NoWay(words(&error)))?;
+                // What is not encrypted does not leave this machine, whatever a name under localhost leads to.
+                if local && !stream.inner().peer_addr().is_ok_and(|address| address.ip().is_loopback()) {
+                    return Err(NoWay("http is for this machine only, and its name leads elsewhere".into()));
+                }
+                Ok(stream)
+            });
+        };
+        if proxy.uri().scheme_str() != Some("http") {
+            return Box::pin(async { Err(NoWay("the environment's proxy must be an http:// one".into())) });
+        }
+        let mut tunnel = Tunnel::new(proxy.uri().clone(), self.direct.clone());
+        if let Some(password) = proxy.basic_auth() {
+            tunnel = tunnel.with_auth(password.clone());
+        }
+        let connecting = tunnel.call(to);
+        Box::pin(async move {
+            connecting
+                .await
+                .map_err(|error| NoWay(format!("through the environment's proxy: {}", words(&error))))
+        })
+    }
+}
+
+fn unreachable(error: &(dyn Error + 'static)) -> NoReply {
+    NoReply::Unreachable(words(error))
+}
+
+/// An error as a few words for a person: of all its causes the one that says most.
+fn words(error: &(dyn Error + 'static)) -> String {
+    let (mut cause, mut deepest) = (Some(error), error);
+    while let Some(error) = cause {
+        if let Some(NoWay(words)) = error.downcast_ref() {
+            return words.clone();
+        }
+        if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            return words_of_tls(error);
+        }
+        if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            if error.is_parse() {
+                return "its reply is not HTTP".into();
+            }
+            if error.is_incomplete_message() {
+                return "it closed the connection without a whole reply".into();
+            }
+        }
+        deepest = error;
+        // What an io::Error was made of is not among its sources.
+        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    let words = match deepest.downcast_ref().map(io::Error::kind) {
+        Some(io::ErrorKind::ConnectionRefused) => "nothing listens there (connection refused)",
+        Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => "it closed the connection",
+        Some(io::ErrorKind::UnexpectedEof) => "it closed the connection without a whole reply",
+        Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => "there is no way to it",
+        Some(io::ErrorKind::TimedOut) => "nothing answers there",
+        _ => return one_line(&deepest.to_string(), MAX_REASON_CHARS),
+    };
+    words.into()
+}
+
+fn words_of_tls(error: &rustls::Error) -> String {
+    let words = match error {
+        rustls::Error::InvalidCertificate(certificate) => match certificate {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "its certificate has expired, or this machine's clock is wrong"
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "its certificate is not valid yet, or this machine's clock is wrong"
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "its certificate is for another name"
+            }
+            CertificateError::UnknownIssuer => "its certificate is from no authority that is known here",
+            other => return one_line(&format!("its certificate is not valid: {other}"), MAX_REASON_CHARS),
+        },
+        rustls::Error::InvalidMessage(_) => "it does not speak TLS",
+        other => return one_line(&format!("TLS failed: {other}"), MAX_REASON_CHARS),
+    };
+    words.into()
 }

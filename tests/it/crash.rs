@@ -16,7 +16,7 @@ use connectoid::{
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 
-use crate::harness::{Kind, Serving, TestDatabase, fresh_key, post};
+use crate::harness::{Client, Kind, Serving, TestDatabase, fresh_key, post};
 
 /// Someone who sends from several threads until the relay is gone, and what was acknowledged to them.
 struct Load {
@@ -51,17 +51,16 @@ impl Load {
     }
 
     fn send(&self, url: &str, sender: usize) {
-        let agent: ureq::Agent =
-            ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(40))).build().into();
+        let client = Client::new();
         for n in 0.. {
             let to = (n + sender) % self.boxes.len();
             let data = base64url::encode(format!("message {n} of {sender}"));
             let request =
                 json!({"pub": self.boxes[to].public(), "ext": null, "action": "send", "data": data});
-            let Ok(mut reply) = agent.post(url).send(request.to_string()) else {
+            let Ok(reply) = client.request("POST", url, &[], request.to_string().as_bytes()) else {
                 return;
             };
-            if reply.body_mut().read_to_string().is_ok_and(|body| body == "{\"ok\":true}\n") {
+            if reply.body == r#"{"ok":true}"# {
                 self.acknowledged.lock().unwrap().insert((to, data));
             }
         }

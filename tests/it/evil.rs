@@ -102,11 +102,11 @@ fn relays_that_speak_something_else() {
         ),
         (
             redirect("301 Moved Permanently"),
-            "it answered with status 301 Moved Permanently: is this the URL of a relay?",
+            "it redirects (status 301), and redirects are not followed: is this the URL of a relay?",
         ),
         (
             redirect("307 Temporary Redirect"),
-            "it answered with status 307 Temporary Redirect: is this the URL of a relay?",
+            "it redirects (status 307), and redirects are not followed: is this the URL of a relay?",
         ),
         (huge(), "its reply is larger than 1 MiB"),
     ] {

@@ -22,6 +22,12 @@ use connectoid::{
     server::{ClientAddress, Config, Connections, Environment, Server},
     store::{BoxCap, Keep},
 };
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Bytes;
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::TokioExecutor,
+};
 use rand::{SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
@@ -274,30 +280,55 @@ pub fn until(mut done: impl FnMut() -> bool) {
 
 /// Any request, on a connection of its own.
 pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .allow_non_standard_methods(true)
-        .timeout_global(Some(Duration::from_secs(30)))
-        .build()
-        .into();
-    let mut request = ureq::http::Request::builder().method(method).uri(url);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
+    Client::new()
+        .request(method, url, headers, body)
+        .unwrap_or_else(|error| panic!("{method} {url}: {error}"))
+}
+
+/// Someone who keeps a connection. Blocks; not for use within a runtime.
+pub struct Client {
+    runtime: tokio::runtime::Runtime,
+    client: legacy::Client<HttpConnector, Full<Bytes>>,
+}
+
+impl Client {
+    pub fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Self { runtime, client: legacy::Client::builder(TokioExecutor::new()).build_http() }
     }
-    let sent = if matches!(method, "GET" | "HEAD" | "OPTIONS") {
-        agent.run(request.body(()).unwrap())
-    } else {
-        agent.run(request.body(body).unwrap())
-    };
-    let mut response = sent.unwrap_or_else(|error| panic!("{method} {url}: {error}"));
-    let headers = response
-        .headers()
-        .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), value.to_str().unwrap_or_default().to_owned()));
-    let headers = headers.collect();
-    let body = response.body_mut().read_to_string().unwrap();
-    Reply { status: response.status().as_u16(), headers, body }.without_line_end()
+
+    /// The reply, whatever its status; or why there is none.
+    pub fn request(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Reply, String> {
+        let mut request = hyper::Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::copy_from_slice(body))).unwrap();
+        let replying = async {
+            let response = self.client.request(request).await.map_err(|error| format!("{error:?}"))?;
+            let (head, body) = response.into_parts();
+            let body = body.collect().await.map_err(|error| format!("{error:?}"))?.to_bytes();
+            let headers = head
+                .headers
+                .iter()
+                .map(|(name, value)| {
+                    (name.as_str().to_owned(), value.to_str().unwrap_or_default().to_owned())
+                })
+                .collect();
+            let body = String::from_utf8(body.to_vec()).unwrap();
+            Ok(Reply { status: head.status.as_u16(), headers, body }.without_line_end())
+        };
+        let patience = Duration::from_secs(40);
+        self.runtime
+            .block_on(async { tokio::time::timeout(patience, replying).await })
+            .map_err(|e| e.to_string())?
+    }
 }
 
 /// All tests come from one address. What a test says on the command line counts before this.

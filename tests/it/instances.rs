@@ -23,8 +23,8 @@ use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgListener};
 use crate::{
     gateway::{Gateway, addresses, ask},
     harness::{
-        KEY, Kind, Reply, Serving, TestDatabase, block_on, fresh_key, fresh_pub, get, metric, post, request,
-        until,
+        Client, KEY, Kind, Reply, Serving, TestDatabase, block_on, fresh_key, fresh_pub, get, metric, post,
+        request, until,
     },
     proxy::Proxy,
 };
@@ -212,10 +212,11 @@ fn under_load_there_are_fewer_notifications_than_messages() {
             for sender in 0..16 {
                 let url = &gateway.url;
                 scope.spawn(move || {
-                    let (client, to) = (client(), fresh_pub());
+                    let (client, to) = (Client::new(), fresh_pub());
                     for n in 0..100 {
-                        let reply = client.post(url).send(send(&to, &format!("{n} of {sender}"))).unwrap();
-                        assert_eq!(reply.status(), 200);
+                        let message = send(&to, &format!("{n} of {sender}"));
+                        let reply = client.request("POST", url, &[], message.as_bytes()).unwrap();
+                        assert_eq!(reply.status, 200);
                     }
                 });
             }
@@ -227,15 +228,6 @@ fn under_load_there_are_fewer_notifications_than_messages() {
     assert!(count > 0 && count as f64 <= 100.0 * seconds + 4.0, "{count} in {seconds} s");
     assert!(count < 1600, "{count}");
     waiting.woken_through(&[&gateway.url]);
-}
-
-/// Someone who keeps a connection, and looks at every reply.
-fn client() -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .timeout_global(Some(Duration::from_secs(40)))
-        .build()
-        .into()
 }
 
 fn text(data: &str) -> String {

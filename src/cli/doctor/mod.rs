@@ -8,7 +8,7 @@ mod settings;
 use clap::Args;
 use serde::Serialize;
 
-use super::{API_KEY, Failure, print_json, print_line, serve::Serve, without_controls};
+use super::{API_KEY, Failure, online, print_json, print_line, serve::Serve, without_controls};
 
 /// Check a relay's settings, its database and the way to it, and say what to change
 ///
@@ -85,7 +85,7 @@ impl Doctor {
         let config = self.serve.config()?;
         settings::contradictions(&config, waiters, &mut findings);
         database::look(&config, &mut findings)?;
-        public::look(&config, self.api_key.as_deref(), &mut findings)?;
+        online(public::look(&config, self.api_key.as_deref(), &mut findings))?;
 
         for finding in &findings.0 {
             if self.json {

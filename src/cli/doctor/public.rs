@@ -5,20 +5,18 @@ use std::{
     time::Duration,
 };
 
+use hyper::{HeaderMap, Request, header};
 use rand::rngs::StdRng;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use ureq::{
-    Agent,
-    http::{HeaderMap, header},
-};
 use url::Url;
 
 use super::{Findings, clocks};
 use crate::{
     cli::{Failure, entropy},
+    client::{exchange::NoReply, transport::Transport},
     clock::{Clock as _, SystemClock},
-    protocol::{RelayUrl, limits::MAX_REPLY_BYTES},
+    protocol::RelayUrl,
     seal::{BoxKey, question::open_question},
     server::{Config, ToldBy},
 };
@@ -36,7 +34,11 @@ const LARGE: usize = 60 * 1024;
 const FORGED: &str = "203.0.113.77";
 
 /// Asks each URL as its clients do.
-pub(super) fn look(config: &Config, api_key: Option<&str>, findings: &mut Findings) -> Result<(), Failure> {
+pub(super) async fn look(
+    config: &Config,
+    api_key: Option<&str>,
+    findings: &mut Findings,
+) -> Result<(), Failure> {
     if config.urls.is_empty() {
         findings.warn(
             "url",
@@ -44,28 +46,19 @@ pub(super) fn look(config: &Config, api_key: Option<&str>, findings: &mut Findin
             "Set --url to what clients reach the relay under",
         );
     }
-    let mut rng = entropy()?;
+    let (mut rng, transport) = (entropy()?, Transport::new());
     for url in &config.urls {
-        let mut public = Public { url, config, api_key, agent: agent(), rng: &mut rng, findings };
-        if let Some(info) = public.info() {
-            public.question();
-            public.large_request();
-            public.long_poll(info.limits.wait);
-            public.client_address(&info);
-            public.metrics();
+        let mut public =
+            Public { url, config, api_key, transport: transport.clone(), rng: &mut rng, findings };
+        if let Some(info) = public.info().await {
+            public.question().await;
+            public.large_request().await;
+            public.long_poll(info.limits.wait).await;
+            public.client_address(&info).await;
+            public.metrics().await;
         }
     }
     Ok(())
-}
-
-fn agent() -> Agent {
-    let config = Agent::config_builder()
-        .timeout_global(Some(PATIENCE))
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .http_status_as_error(false)
-        .user_agent("connectoid");
-    config.build().into()
 }
 
 /// One URL of the relay.
@@ -73,7 +66,7 @@ struct Public<'a> {
     url: &'a RelayUrl,
     config: &'a Config,
     api_key: Option<&'a str>,
-    agent: Agent,
+    transport: Transport,
     rng: &'a mut StdRng,
     findings: &'a mut Findings,
 }
@@ -131,29 +124,22 @@ struct Limits {
 }
 
 impl Public<'_> {
-    fn ask(&self, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Result<Reply, ureq::Error> {
+    async fn ask(&self, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Result<Reply, NoReply> {
         let url = format!("{}{path}", if path.is_empty() { self.url.as_str() } else { self.base() });
         let asked = SystemClock.now();
-        let mut request = ureq::http::Request::builder().uri(&url);
+        let mut request = Request::builder().uri(&url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        // http is for this machine, where no proxy of the environment gets.
-        let agent = &self.agent;
-        let local = url.starts_with("http://");
-        let mut response = match body {
+        let request = match body {
             Some(body) => {
-                let request = request.method("POST").header(header::CONTENT_TYPE, "text/plain").body(body)?;
-                let request = agent.configure_request(request);
-                agent.run(if local { request.proxy(None).build() } else { request.build() })?
+                request.method("POST").header(header::CONTENT_TYPE, "text/plain").body(body.to_owned())
             }
-            None => {
-                let request = agent.configure_request(request.body(())?);
-                agent.run(if local { request.proxy(None).build() } else { request.build() })?
-            }
+            None => request.body(Vec::new()),
         };
-        let body = response.body_mut().with_config().limit(MAX_REPLY_BYTES).read_to_vec()?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let request = request.map_err(|error| NoReply::Unreachable(error.to_string()))?;
+        let (head, body) = self.transport.run(request, PATIENCE).await?.into_parts();
+        let (status, headers) = (head.status.as_u16(), head.headers);
         Ok(Reply { status, headers, body, asked, came: SystemClock.now() })
     }
 
@@ -162,19 +148,19 @@ impl Public<'_> {
         self.url.as_str().trim_end_matches('/')
     }
 
-    fn post(&self, body: &Value) -> Result<Reply, ureq::Error> {
-        self.ask("", &[], Some(body.to_string().as_bytes()))
+    async fn post(&self, body: &Value) -> Result<Reply, NoReply> {
+        self.ask("", &[], Some(body.to_string().as_bytes())).await
     }
 
     /// Whether a relay is there, and whether it is this one.
-    fn info(&mut self) -> Option<Info> {
+    async fn info(&mut self) -> Option<Info> {
         const CHECK: &str = "url";
         let url = self.url;
-        let reply = match self.ask("/info", &[], None) {
+        let reply = match self.ask("/info", &[], None).await {
             Ok(reply) => reply,
             Err(error) => {
                 let change = "Start the relay if it does not run; else look at its DNS entry, certificate, firewall and proxy";
-                self.findings.bad(CHECK, format!("{url} cannot be reached: {error}"), change);
+                self.findings.bad(CHECK, format!("{url} {error}"), change);
                 return None;
             }
         };
@@ -222,13 +208,13 @@ impl Public<'_> {
     }
 
     /// Whether questions get through as they are: body, URL and reply.
-    fn question(&mut self) {
+    async fn question(&mut self) {
         const CHECK: &str = "question";
         let url = self.url;
         let key = BoxKey::generate(self.rng);
         let check = json!({"pub": key.public(), "ext": self.api_key, "action": "check", "at": 0, "ask": true,
                            "relay": url});
-        let reply = match self.post(&check) {
+        let reply = match self.post(&check).await {
             Ok(reply) => reply,
             Err(error) => return self.unanswered(CHECK, &error),
         };
@@ -278,14 +264,14 @@ impl Public<'_> {
     }
 
     /// Whether the proxy takes bodies as large as the relay does.
-    fn large_request(&mut self) {
+    async fn large_request(&mut self) {
         const CHECK: &str = "large requests";
         let url = self.url;
         let key = BoxKey::generate(self.rng).public();
         let check = json!({"ext": self.api_key, "action": "check", "boxes": [{"pub": key, "at": 0}]});
         // Spaces count for nothing but their bytes.
         let body = format!("{check:<LARGE$}", check = check.to_string());
-        match self.ask("", &[], Some(body.as_bytes())) {
+        match self.ask("", &[], Some(body.as_bytes())).await {
             Ok(reply) if reply.status == 200 || is_refusal_of_key(&reply) => {
                 self.findings.ok(CHECK, format!("{url} takes 60 KiB"));
             }
@@ -300,7 +286,7 @@ impl Public<'_> {
     }
 
     /// Whether the proxy waits as long as the relay lets clients wait; two seconds of it.
-    fn long_poll(&mut self, longest: u64) {
+    async fn long_poll(&mut self, longest: u64) {
         const CHECK: &str = "long poll";
         let url = self.url;
         let wait = WAIT.min(longest);
@@ -310,7 +296,7 @@ impl Public<'_> {
         let key = BoxKey::generate(self.rng).public();
         let check = json!({"pub": key, "ext": self.api_key, "action": "check", "at": 0, "wait": wait});
         let started = SystemClock.elapsed();
-        let reply = match self.post(&check) {
+        let reply = match self.post(&check).await {
             Ok(reply) => reply,
             Err(error) => return self.unanswered(CHECK, &error),
         };
@@ -338,7 +324,7 @@ impl Public<'_> {
     }
 
     /// Whether the relay knows its clients apart, and whether they can pretend to be others.
-    fn client_address(&mut self, info: &Info) {
+    async fn client_address(&mut self, info: &Info) {
         const CHECK: &str = "client address";
         let url = self.url;
         let by = &self.config.client_address;
@@ -348,7 +334,7 @@ impl Public<'_> {
         if let Some(ToldBy::Header(name)) = &by.told_by {
             headers.push((name.as_str(), FORGED));
         }
-        let forged = match self.ask("/info", &headers, None) {
+        let forged = match self.ask("/info", &headers, None).await {
             Ok(reply) => serde_json::from_slice::<Info>(&reply.body).ok().map(|info| info.client),
             Err(error) => return self.unanswered(CHECK, &error),
         };
@@ -400,10 +386,10 @@ impl Public<'_> {
     }
 
     /// Whether strangers see the metrics.
-    fn metrics(&mut self) {
+    async fn metrics(&mut self) {
         const CHECK: &str = "metrics";
         let url = self.url;
-        match self.ask("/metrics", &[], None) {
+        match self.ask("/metrics", &[], None).await {
             Ok(reply) if String::from_utf8_lossy(&reply.body).contains("connectoid_") => self.findings.warn(
                 CHECK,
                 format!("anyone can read {}/metrics", self.base()),
@@ -414,8 +400,8 @@ impl Public<'_> {
         }
     }
 
-    fn unanswered(&mut self, check: &'static str, error: &ureq::Error) {
-        let found = format!("{} did not answer: {error}", self.url);
+    fn unanswered(&mut self, check: &'static str, error: &NoReply) {
+        let found = format!("{} {error}", self.url);
         self.findings.bad(check, found, "Look at the proxy's timeouts and limits, and at the relay's log");
     }
 
