@@ -16,6 +16,9 @@ const WINDOW: usize = 64;
 /// The signers remembered per box. Beyond, new ones are refused: to forget one would let the relay replay its notes.
 const SIGNERS: usize = 1024;
 
+/// How far a counter jumps when its key moves to a new device: more than the old one will have sent since the export.
+const MOVED: u64 = 1 << 20;
+
 /// All that this user keeps.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Keys {
@@ -86,7 +89,7 @@ pub struct Sent {
     pub to: PublicKey,
     #[serde(with = "signing_key")]
     key: SigningKey,
-    n: u64,
+    pub(super) n: u64,
 }
 
 /// Why a note was not taken into the inbox.
@@ -126,6 +129,44 @@ impl Keys {
         sent.n += 1;
         (sent.key.clone(), sent.n)
     }
+
+    /// Makes the keys of an old device those of a new one: every signing key's counter jumps far ahead.
+    ///
+    /// A counter that is used twice makes one of two messages vanish, so what the old device sent after the export must not
+    /// meet what the new one sends. The old one must not be used on: it does not know where this one is.
+    pub fn moved_to_a_new_device(&mut self) {
+        for sent in &mut self.sent {
+            sent.n = sent.n.saturating_add(MOVED);
+        }
+    }
+
+    /// The nicknames of the contacts here that have the name or the key of one there.
+    pub(super) fn in_the_way_of(&self, moved: &Keys) -> Vec<String> {
+        let here = self.contacts.iter().filter(|here| moved.contacts.iter().any(|there| there.is_like(here)));
+        here.map(|here| here.name.clone()).collect()
+    }
+
+    /// Takes over contacts and signing keys, which go before those that are here. No counter goes back.
+    pub(super) fn take_over(&mut self, moved: Keys) {
+        for mut contact in moved.contacts {
+            let like: Vec<Contact> = self.contacts.extract_if(.., |here| contact.is_like(here)).collect();
+            for here in like {
+                if here.key.public() == contact.key.public() {
+                    contact.was_also(here);
+                }
+            }
+            self.contacts.push(contact);
+        }
+        for mut sent in moved.sent {
+            let to = sent.to;
+            for here in self.sent.extract_if(.., |here| here.to == to) {
+                if here.key.public() == sent.key.public() {
+                    sent.n = sent.n.max(here.n);
+                }
+            }
+            self.sent.push(sent);
+        }
+    }
 }
 
 impl Contact {
@@ -157,6 +198,31 @@ impl Contact {
     /// Whether the link has expired at `now`, Unix milliseconds.
     pub fn has_expired(&self, now: u64) -> bool {
         self.expires.is_some_and(|expires| now >= expires)
+    }
+
+    /// Whether the two cannot both be kept.
+    fn is_like(&self, other: &Contact) -> bool {
+        self.name == other.name || self.key.public() == other.key.public()
+    }
+
+    /// Takes over what came to the same box here: what was seen stays seen, and what was handed over is not again.
+    fn was_also(&mut self, mut here: Contact) {
+        for note in self.inbox.drain(..) {
+            // Refused if it was seen here.
+            let _ = here.take(note);
+        }
+        self.inbox = here.inbox;
+        for there in here.seen {
+            match self.seen.iter_mut().find(|seen| seen.ik == there.ik) {
+                Some(seen) => {
+                    seen.n.extend(there.n);
+                    while seen.n.len() > WINDOW {
+                        seen.n.pop_first();
+                    }
+                }
+                None => self.seen.push(there),
+            }
+        }
     }
 
     /// Takes a note into the inbox, once.
