@@ -1,15 +1,6 @@
-//! The keys on disk: one file, for this user only, changed whole or not at all.
-//!
-//! Every change locks the file beside it, reads, changes, writes a new file, syncs and renames it into place; so two
-//! processes at once lose nothing, and neither does a crash.
+//! What the keys file holds: contacts, the counters of what was sent and seen, notes not handed over yet.
 
-use std::{
-    collections::BTreeSet,
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, ErrorKind, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use zeroize::Zeroizing;
@@ -19,19 +10,19 @@ use crate::{
     seal::{BoxKey, SigningKey},
 };
 
-/// The version of the file's form.
-const VERSION: u32 = 1;
-
 /// The counters kept per signer: of each signer the 64 highest seen; anything below all of them is refused.
 const WINDOW: usize = 64;
 
 /// The signers remembered per box. Beyond, new ones are refused: to forget one would let the relay replay its notes.
 const SIGNERS: usize = 1024;
 
+/// How far a counter jumps when its key moves to a new device: more than the old one will have sent since the export.
+const MOVED: u64 = 1 << 20;
+
 /// All that this user keeps.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Keys {
-    version: u32,
+    pub(super) version: u32,
     /// The people links were made for.
     pub contacts: Vec<Contact>,
     /// The links that were written to.
@@ -98,7 +89,7 @@ pub struct Sent {
     pub to: PublicKey,
     #[serde(with = "signing_key")]
     key: SigningKey,
-    n: u64,
+    pub(super) n: u64,
 }
 
 /// Why a note was not taken into the inbox.
@@ -110,132 +101,6 @@ pub enum NotTaken {
     /// Its signer is new, and the box remembers as many as it can.
     #[error("is of one sender too many: this link was used by {SIGNERS} senders, make a new one")]
     TooManySigners,
-}
-
-/// Why the keys could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum KeystoreError {
-    /// The file.
-    #[error("cannot use {path}: {reason}")]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Written by a newer program.
-    #[error("{path} was written by a newer connectoid (form {found}): update this one; nothing was changed")]
-    Newer {
-        /// Which file.
-        path: PathBuf,
-        /// Its form's version.
-        found: u32,
-    },
-}
-
-/// The keys file of a user.
-#[derive(Debug, Clone)]
-pub struct Keystore {
-    path: PathBuf,
-}
-
-impl Keystore {
-    /// The keys in this file, which need not exist yet.
-    pub fn new(path: PathBuf) -> Self {
-        Self { path }
-    }
-
-    /// Where the keys are.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Reads the keys.
-    ///
-    /// # Errors
-    /// If the file is there and cannot be read.
-    pub fn load(&self) -> Result<Keys, KeystoreError> {
-        let text = match fs::read(&self.path) {
-            Ok(text) => Zeroizing::new(text),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Keys::default()),
-            Err(error) => return Err(self.error(&error)),
-        };
-        #[derive(Deserialize)]
-        struct Version {
-            version: u32,
-        }
-        let broken = |error: serde_json::Error| KeystoreError::File {
-            path: self.path.clone(),
-            reason: format!("it is damaged ({error}); restore it from a backup, nothing was changed"),
-        };
-        let Version { version } = serde_json::from_slice(&text).map_err(broken)?;
-        if version > VERSION {
-            return Err(KeystoreError::Newer { path: self.path.clone(), found: version });
-        }
-        serde_json::from_slice(&text).map_err(broken)
-    }
-
-    /// Changes the keys: what `change` returns as `Ok` is durable, an error changes nothing.
-    ///
-    /// Waits for other processes that change them.
-    ///
-    /// # Errors
-    /// Those of `change`, and the file's.
-    pub fn update<T, E: From<KeystoreError>>(
-        &self,
-        change: impl FnOnce(&mut Keys) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let _lock = self.lock("lock")?;
-        let mut keys = self.load()?;
-        let result = change(&mut keys)?;
-        keys.version = VERSION;
-        self.store(&keys).map_err(|error| self.error(&error))?;
-        Ok(result)
-    }
-
-    /// Waits until no other process hands over notes; held until dropped.
-    ///
-    /// # Errors
-    /// If the lock's file cannot be made.
-    pub fn handing_over(&self) -> Result<impl Sized, KeystoreError> {
-        self.lock("receive.lock")
-    }
-
-    fn lock(&self, extension: &str) -> Result<File, KeystoreError> {
-        let lock = || {
-            if let Some(folder) = self.path.parent() {
-                DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-            }
-            let path = self.path.with_added_extension(extension);
-            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-            file.lock()?;
-            Ok(file)
-        };
-        lock().map_err(|error| self.error(&error))
-    }
-
-    /// Writes the new file beside the old one, syncs it, renames it over the old one, syncs the folder.
-    fn store(&self, keys: &Keys) -> io::Result<()> {
-        let text = Zeroizing::new(serde_json::to_vec_pretty(keys)?);
-        // A link to the keys stays a link.
-        let path = self.path.canonicalize().unwrap_or_else(|_| self.path.clone());
-        let beside = path.with_added_extension("new");
-        // Left over from a crash, or someone's link to another file: never written through.
-        match fs::remove_file(&beside) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&beside, &path)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-    }
-
-    fn error(&self, error: &io::Error) -> KeystoreError {
-        KeystoreError::File { path: self.path.clone(), reason: error.to_string() }
-    }
 }
 
 impl Keys {
@@ -263,6 +128,44 @@ impl Keys {
         let sent = &mut self.sent[index];
         sent.n += 1;
         (sent.key.clone(), sent.n)
+    }
+
+    /// Makes the keys of an old device those of a new one: every signing key's counter jumps far ahead.
+    ///
+    /// A counter that is used twice makes one of two messages vanish, so what the old device sent after the export must not
+    /// meet what the new one sends. The old one must not be used on: it does not know where this one is.
+    pub fn moved_to_a_new_device(&mut self) {
+        for sent in &mut self.sent {
+            sent.n = sent.n.saturating_add(MOVED);
+        }
+    }
+
+    /// The nicknames of the contacts here that have the name or the key of one there.
+    pub(super) fn in_the_way_of(&self, moved: &Keys) -> Vec<String> {
+        let here = self.contacts.iter().filter(|here| moved.contacts.iter().any(|there| there.is_like(here)));
+        here.map(|here| here.name.clone()).collect()
+    }
+
+    /// Takes over contacts and signing keys, which go before those that are here. No counter goes back.
+    pub(super) fn take_over(&mut self, moved: Keys) {
+        for mut contact in moved.contacts {
+            let like: Vec<Contact> = self.contacts.extract_if(.., |here| contact.is_like(here)).collect();
+            for here in like {
+                if here.key.public() == contact.key.public() {
+                    contact.was_also(here);
+                }
+            }
+            self.contacts.push(contact);
+        }
+        for mut sent in moved.sent {
+            let to = sent.to;
+            for here in self.sent.extract_if(.., |here| here.to == to) {
+                if here.key.public() == sent.key.public() {
+                    sent.n = sent.n.max(here.n);
+                }
+            }
+            self.sent.push(sent);
+        }
     }
 }
 
@@ -295,6 +198,31 @@ impl Contact {
     /// Whether the link has expired at `now`, Unix milliseconds.
     pub fn has_expired(&self, now: u64) -> bool {
         self.expires.is_some_and(|expires| now >= expires)
+    }
+
+    /// Whether the two cannot both be kept.
+    fn is_like(&self, other: &Contact) -> bool {
+        self.name == other.name || self.key.public() == other.key.public()
+    }
+
+    /// Takes over what came to the same box here: what was seen stays seen, and what was handed over is not again.
+    fn was_also(&mut self, mut here: Contact) {
+        for note in self.inbox.drain(..) {
+            // Refused if it was seen here.
+            let _ = here.take(note);
+        }
+        self.inbox = here.inbox;
+        for there in here.seen {
+            match self.seen.iter_mut().find(|seen| seen.ik == there.ik) {
+                Some(seen) => {
+                    seen.n.extend(there.n);
+                    while seen.n.len() > WINDOW {
+                        seen.n.pop_first();
+                    }
+                }
+                None => self.seen.push(there),
+            }
+        }
     }
 
     /// Takes a note into the inbox, once.
@@ -364,8 +292,6 @@ mod secret {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
-
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
@@ -377,91 +303,6 @@ mod tests {
 
     fn note(ik: PublicKey, n: u64) -> InboxNote {
         InboxNote { relay: "https://connecto.id".parse().unwrap(), ik, n, ts: 5, note: b"x".to_vec() }
-    }
-
-    #[test]
-    fn stored_for_this_user_only_and_read_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let keystore = Keystore::new(folder.path().join("data/connectoid/keys.json"));
-        assert!(keystore.load().unwrap().contacts.is_empty());
-        let mut rng = StdRng::seed_from_u64(1);
-        let mut bob = contact(&mut rng, "Bob");
-        bob.secret = Some(LinkSecret::generate(&mut rng));
-        let connectoid = bob.connectoid();
-        keystore
-            .update(|keys| {
-                keys.contacts.push(bob);
-                Ok::<_, KeystoreError>(())
-            })
-            .unwrap();
-        let read = keystore.load().unwrap();
-        assert_eq!(read.contact("Bob").unwrap().connectoid(), connectoid);
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(keystore.path()), 0o600);
-        assert_eq!(mode(keystore.path().parent().unwrap()), 0o700);
-    }
-
-    #[test]
-    fn an_error_changes_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let keystore = Keystore::new(folder.path().join("keys.json"));
-        let mut rng = StdRng::seed_from_u64(1);
-        let result = keystore.update(|keys| {
-            keys.contacts.push(contact(&mut rng, "Bob"));
-            Err::<(), _>(KeystoreError::Newer { path: "x".into(), found: 9 })
-        });
-        assert!(result.is_err());
-        assert!(!keystore.path().exists());
-        fs::write(keystore.path(), "{\"version\":2,\"contacts\":{}}").unwrap();
-        assert!(matches!(keystore.load(), Err(KeystoreError::Newer { found: 2, .. })));
-        fs::write(keystore.path(), "{\"version\":1,\"conta").unwrap();
-        assert!(matches!(keystore.load(), Err(KeystoreError::File { .. })));
-        assert_eq!(fs::read_to_string(keystore.path()).unwrap(), "{\"version\":1,\"conta");
-    }
-
-    #[test]
-    fn links_beside_the_file_are_not_written_through() {
-        let folder = tempfile::tempdir().unwrap();
-        let (victim, real) = (folder.path().join("victim"), folder.path().join("real.json"));
-        fs::write(&victim, "precious").unwrap();
-        let keystore = Keystore::new(folder.path().join("keys.json"));
-        symlink(&victim, folder.path().join("real.json.new")).unwrap();
-        fs::write(&real, "{\"version\":1,\"contacts\":[]}").unwrap();
-        symlink(&real, keystore.path()).unwrap();
-        let bob = contact(&mut StdRng::seed_from_u64(1), "Bob");
-        keystore
-            .update(|keys| {
-                keys.contacts.push(bob);
-                Ok::<_, KeystoreError>(())
-            })
-            .unwrap();
-        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
-        assert!(fs::symlink_metadata(keystore.path()).unwrap().is_symlink());
-        assert!(fs::read_to_string(&real).unwrap().contains("Bob"));
-    }
-
-    #[test]
-    fn two_at_once_lose_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let keystore = Keystore::new(folder.path().join("keys.json"));
-        std::thread::scope(|scope| {
-            for thread in 0..4 {
-                let keystore = &keystore;
-                scope.spawn(move || {
-                    let mut rng = StdRng::seed_from_u64(thread);
-                    for count in 0..10 {
-                        let contact = contact(&mut rng, &format!("{thread}-{count}"));
-                        keystore
-                            .update(|keys| {
-                                keys.contacts.push(contact);
-                                Ok::<_, KeystoreError>(())
-                            })
-                            .unwrap();
-                    }
-                });
-            }
-        });
-        assert_eq!(keystore.load().unwrap().contacts.len(), 40);
     }
 
     #[test]
