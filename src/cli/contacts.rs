@@ -2,23 +2,35 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{Failure, Home, now_ms, print_json, print_line, say};
+use super::{Failure, Home, keys_file, now_ms, print_json, print_line, say};
 use crate::{
     client::keystore::Contact,
     protocol::{Ext, PublicKey, RelayUrl},
 };
 
-/// List the people links were made for
+/// List the people links were made for; move them to a new device, seal them under a passphrase
+///
+/// Without a command it lists them.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Contacts {
+    #[command(subcommand)]
+    command: Option<ContactsCommand>,
     #[command(flatten)]
     home: Home,
     /// One line of JSON per contact
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Subcommand)]
+enum ContactsCommand {
+    Export(keys_file::Export),
+    Import(keys_file::Import),
+    Passphrase(keys_file::SetPassphrase),
 }
 
 /// A contact as it is listed: nothing secret.
@@ -52,6 +64,15 @@ impl<'a> Row<'a> {
 
 impl Contacts {
     pub(super) fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Some(ContactsCommand::Export(export)) => export.run(),
+            Some(ContactsCommand::Import(import)) => import.run(),
+            Some(ContactsCommand::Passphrase(passphrase)) => passphrase.run(),
+            None => self.list(),
+        }
+    }
+
+    fn list(&self) -> Result<(), Failure> {
         let keystore = self.home.keystore()?;
         let keys = keystore.load()?;
         if keys.contacts.is_empty() {

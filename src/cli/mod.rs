@@ -8,7 +8,9 @@ mod completions;
 mod contacts;
 mod database;
 mod doctor;
+mod keys_file;
 mod link;
+mod passphrase;
 mod prune;
 mod receive;
 mod send;
@@ -27,7 +29,7 @@ use rand::{SeedableRng as _, rngs::StdRng, rngs::SysRng};
 
 use crate::{
     client::{
-        keystore::{Contact, Keys, Keystore, KeystoreError},
+        keystore::{Contact, Keys, Keystore, KeystoreError, Passphrase},
         transport::TransportError,
     },
     clock::{Clock as _, SystemClock},
@@ -64,6 +66,10 @@ struct Home {
     /// The file that keeps this user's keys [default: connectoid/keys.json in $XDG_DATA_HOME or ~/.local/share]
     #[arg(long, env = "CONNECTOID_KEYS", value_name = "FILE")]
     keys: Option<PathBuf>,
+    /// A file whose first line is the passphrase of the keys, if they have one [env: CONNECTOID_PASSPHRASE, the passphrase
+    /// itself; without either it is asked for on the terminal]
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
 }
 
 // What a command is for stands at its arguments: a comment here would take the place of the whole of it.
@@ -179,9 +185,34 @@ impl From<TransportError> for Failure {
 }
 
 impl Home {
+    /// The keys, with the passphrase that is given for them, or asked for if they need one.
     fn keystore(&self) -> Result<Keystore, Failure> {
+        let path = self.path()?;
+        let elsewhere = format!(
+            "{} is sealed under a passphrase: give it with --passphrase-file FILE or in CONNECTOID_PASSPHRASE",
+            path.display()
+        );
+        let keystore = Keystore::new(path);
+        let passphrase = match self.passphrase()? {
+            None if keystore.is_sealed()? => {
+                Some(passphrase::ask("The passphrase of the keys: ", &elsewhere)?)
+            }
+            given => given,
+        };
+        Ok(match passphrase {
+            Some(passphrase) => keystore.with_passphrase(&mut entropy()?, passphrase),
+            None => keystore,
+        })
+    }
+
+    /// The passphrase that is given for the keys.
+    fn passphrase(&self) -> Result<Option<Passphrase>, Failure> {
+        passphrase::given(self.passphrase_file.as_deref())
+    }
+
+    fn path(&self) -> Result<PathBuf, Failure> {
         if let Some(path) = &self.keys {
-            return Ok(Keystore::new(path.clone()));
+            return Ok(path.clone());
         }
         let absolute =
             |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -189,7 +220,7 @@ impl Home {
         let data = data.ok_or_else(|| {
             Failure::new("there is no home folder to keep keys in: set HOME, or name a file with --keys")
         })?;
-        Ok(Keystore::new(data.join("connectoid/keys.json")))
+        Ok(data.join("connectoid/keys.json"))
     }
 }
 
