@@ -87,8 +87,8 @@ const NO_TERMINAL: &str =
 impl Export {
     pub(super) fn run(self) -> Result<(), Failure> {
         let keystore = self.home.keystore()?;
-        let contacts = keystore.load()?.contacts.len();
-        if contacts == 0 {
+        let contacts = keystore.load()?.contacts;
+        if contacts.is_empty() {
             return Err(Failure::with(Failure::NOTHING, "there are no contacts to export"));
         }
         // Asked for again when it is written, but not after one thought of a passphrase.
@@ -101,8 +101,10 @@ impl Export {
         };
         let export = keystore.export(&mut entropy()?, &passphrase)?;
         write_new(&self.file, &export).map_err(|error| self.failed(&error))?;
+        let names: Vec<&str> = contacts.iter().map(|contact| contact.name.as_str()).collect();
         say(&format!(
-            "exported {contacts} contacts: on the new device, connectoid contacts import; then use them only there"
+            "exported {}: on the new device, connectoid contacts import; then use them only there",
+            names.join(", ")
         ));
         Ok(())
     }

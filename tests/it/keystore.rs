@@ -169,10 +169,7 @@ fn contacts_move_to_a_new_device() {
     old.ok(&["send", to_carol], "from the old device");
     assert_eq!(
         seen(&old.run(&["contacts", "export", "moving", "--export-passphrase-file", "q"], "")),
-        said(
-            0,
-            "exported 1 contacts: on the new device, connectoid contacts import; then use them only there"
-        )
+        said(0, "exported Bob: on the new device, connectoid contacts import; then use them only there")
     );
     let export = fs::read_to_string(old.path("moving")).unwrap();
     assert!(
