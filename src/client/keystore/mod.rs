@@ -195,7 +195,8 @@ impl Keystore {
     /// The medium may still hold the file as it was before, until it is overwritten.
     ///
     /// # Errors
-    /// Those of [`Keystore::update`], and [`KeystoreError::SessionsRun`]: other programs would no longer be able to write.
+    /// Those of [`Keystore::update`], and [`KeystoreError::SessionsRun`] while any program holds a [`ContactLock`], this one
+    /// too: others would no longer be able to write.
     pub fn set_passphrase(
         &self,
         rng: &mut impl CryptoRng,
