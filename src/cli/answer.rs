@@ -4,7 +4,7 @@ use std::io::{self, Read as _};
 
 use clap::Args;
 
-use super::{API_KEY, Failure, Home, known, link::api_key, print_json};
+use super::{API_KEY, Failure, Home, known, link::api_key, mailbox, print_json};
 use crate::{
     protocol::{At, Checked, Ext, RefusalBody, RelayUrl, Request, Upto, limits::MAX_REPLY_BYTES},
     seal::{self, BoxKey, question::open_question},
@@ -85,8 +85,8 @@ impl Answer {
             return Ok(Asked { key, relays: None, ext: self.api_key.clone() });
         };
         let keys = self.home.keystore()?.load()?;
-        let contact = known(&keys, name)?;
-        Ok(Asked { key: contact.key.clone(), relays: Some(contact.relays.clone()), ext: contact.ext.clone() })
+        let own = mailbox(known(&keys, name)?)?;
+        Ok(Asked { key: own.key.clone(), relays: Some(own.relays.clone()), ext: own.ext.clone() })
     }
 }
 

@@ -2,23 +2,35 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{Failure, Home, now_ms, print_json, print_line, say};
+use super::{Failure, Home, keys_file, mailbox, now_ms, print_json, print_line, say};
 use crate::{
-    client::keystore::Contact,
+    client::contact::{Contact, OwnBox},
     protocol::{Ext, PublicKey, RelayUrl},
 };
 
-/// List the people links were made for
+/// List the people links were made for; move them to a new device, seal them under a passphrase
+///
+/// Without a command it lists them.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Contacts {
+    #[command(subcommand)]
+    command: Option<ContactsCommand>,
     #[command(flatten)]
     home: Home,
     /// One line of JSON per contact
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Subcommand)]
+enum ContactsCommand {
+    Export(keys_file::Export),
+    Import(keys_file::Import),
+    Passphrase(keys_file::SetPassphrase),
 }
 
 /// A contact as it is listed: nothing secret.
@@ -36,15 +48,15 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn of(contact: &'a Contact) -> Self {
+    fn of(contact: &'a Contact, own: &'a OwnBox) -> Self {
         Self {
             name: &contact.name,
-            public: contact.key.public(),
-            relays: &contact.relays,
-            ext: contact.ext.as_ref().map(Ext::as_str),
-            secret: contact.secret.is_some(),
+            public: own.key.public(),
+            relays: &own.relays,
+            ext: own.ext.as_ref().map(Ext::as_str),
+            secret: own.secret.is_some(),
             made: date(contact.made),
-            expires: contact.expires.map(date),
+            expires: contact.link.as_ref().and_then(|link| link.expires).map(date),
             expired: contact.has_expired(now_ms()),
         }
     }
@@ -52,13 +64,22 @@ impl<'a> Row<'a> {
 
 impl Contacts {
     pub(super) fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Some(ContactsCommand::Export(export)) => export.run(),
+            Some(ContactsCommand::Import(import)) => import.run(),
+            Some(ContactsCommand::Passphrase(passphrase)) => passphrase.run(),
+            None => self.list(),
+        }
+    }
+
+    fn list(&self) -> Result<(), Failure> {
         let keystore = self.home.keystore()?;
         let keys = keystore.load()?;
         if keys.contacts.is_empty() {
             say("no contacts yet: make a link with connectoid link --for NAME");
         }
         for contact in &keys.contacts {
-            let row = Row::of(contact);
+            let row = Row::of(contact, mailbox(contact)?);
             if self.json {
                 print_json(&row)?;
                 continue;

@@ -14,7 +14,10 @@ use serde::Serialize;
 
 use super::{API_KEY, Failure, Home, entropy, now_ms, print_json, print_line, say, variable};
 use crate::{
-    client::keystore::{Contact, Keystore},
+    client::{
+        contact::{Contact, OwnBox, SharedLink},
+        keystore::Keystore,
+    },
     protocol::{
         Connectoid, Ext, LinkSecret, NotARelayUrl, Place, PublicKey, RelayUrl, find_connectoid, limits,
         make_link,
@@ -200,23 +203,25 @@ impl Form {
             return Err(Failure::with(2, "a link names 1 to 4 relays: --relay URL, or CONNECTOID_RELAY"));
         }
         let now = now_ms();
-        let mut contact = Contact::new(self.name.clone(), key, relays, now);
-        contact.expires = match self.expires {
+        let expires = match self.expires {
             Expiry::In(time) => Some(now.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))),
             Expiry::Never => None,
         };
         let ext = self.ext()?;
-        (contact.ext, contact.secret) = match made {
+        let (ext, secret) = match made {
             Some(made) => (made.ext, made.secret),
             None if self.no_secret || self.query => (ext, None),
             None => (ext, Some(LinkSecret::generate(&mut entropy()?))),
         };
+        let public = key.public();
+        let own = OwnBox { key, secret, relays, ext, confirmed: None, used: false };
         // Everything that can go wrong does so before the keys are kept.
-        let link = self.link(&contact)?;
+        let link = self.link(&own)?;
         let code = self.qr_code(&link)?;
-        let (name, replace, public) = (&self.name, self.replace, contact.key.public());
+        let (name, replace) = (&self.name, self.replace);
+        let contact = Contact::shared(name.clone(), own, SharedLink::new(expires), now);
         keystore.update(|keys| {
-            if keys.contacts.iter().any(|other| other.key.public() == public) {
+            if keys.contacts.iter().any(|other| other.owns(&public)) {
                 return Err(Failure::new("this key is kept already: a box belongs to one contact"));
             }
             match keys.contacts.iter().position(|other| other.name == *name) {
@@ -248,6 +253,7 @@ impl Form {
             return Ok(keystore
                 .load()?
                 .contact(&self.name)
+                .and_then(Contact::mailbox)
                 .map(|old| old.relays.clone())
                 .unwrap_or_default());
         }
@@ -268,14 +274,20 @@ impl Form {
         if contact.has_expired(now_ms()) {
             say("this link has expired and is not read any more: --replace makes a new one");
         }
-        let link = self.link(contact)?;
+        let own = contact.link_box().ok_or_else(|| {
+            Failure::new(format!(
+                "the link for {:?} was used and is closed: --replace makes a new one",
+                self.name
+            ))
+        })?;
+        let link = self.link(own)?;
         let code = self.qr_code(&link)?;
         self.write_svg(code.as_ref())?;
-        self.print(&link, contact.key.public(), code.as_ref())
+        self.print(&link, own.key.public(), code.as_ref())
     }
 
-    fn link(&self, contact: &Contact) -> Result<String, Failure> {
-        let connectoid = contact.connectoid();
+    fn link(&self, own: &OwnBox) -> Result<String, Failure> {
+        let connectoid = own.connectoid();
         let place = if self.query { Place::Query } else { Place::Fragment };
         match &self.app {
             Some(app) => make_link(app, &connectoid, place).map_err(|error| Failure::with(2, error)),

@@ -8,7 +8,9 @@ mod completions;
 mod contacts;
 mod database;
 mod doctor;
+mod keys_file;
 mod link;
+mod passphrase;
 mod prune;
 mod receive;
 mod send;
@@ -27,8 +29,9 @@ use rand::{SeedableRng as _, rngs::StdRng, rngs::SysRng};
 
 use crate::{
     client::{
+        contact::{Contact, OwnBox},
         exchange::NoReply,
-        keystore::{Contact, Keys, Keystore, KeystoreError},
+        keystore::{Keys, Keystore, KeystoreError, Passphrase},
         transport::TransportError,
     },
     clock::{Clock as _, SystemClock},
@@ -65,6 +68,10 @@ struct Home {
     /// The file that keeps this user's keys [default: connectoid/keys.json in $XDG_DATA_HOME or ~/.local/share]
     #[arg(long, env = "CONNECTOID_KEYS", value_name = "FILE")]
     keys: Option<PathBuf>,
+    /// A file whose first line is the passphrase of the keys, if they have one [env: CONNECTOID_PASSPHRASE, the passphrase
+    /// itself; without either it is asked for on the terminal]
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
 }
 
 // What a command is for stands at its arguments: a comment here would take the place of the whole of it.
@@ -189,9 +196,34 @@ impl From<TransportError> for Failure {
 }
 
 impl Home {
+    /// The keys, with the passphrase that is given for them, or asked for if they need one.
     fn keystore(&self) -> Result<Keystore, Failure> {
+        let path = self.path()?;
+        let elsewhere = format!(
+            "{} is sealed under a passphrase: give it with --passphrase-file FILE or in CONNECTOID_PASSPHRASE",
+            path.display()
+        );
+        let keystore = Keystore::new(path);
+        let passphrase = match self.passphrase()? {
+            None if keystore.is_sealed()? => {
+                Some(passphrase::ask("The passphrase of the keys: ", &elsewhere)?)
+            }
+            given => given,
+        };
+        Ok(match passphrase {
+            Some(passphrase) => keystore.with_passphrase(&mut entropy()?, passphrase),
+            None => keystore,
+        })
+    }
+
+    /// The passphrase that is given for the keys.
+    fn passphrase(&self) -> Result<Option<Passphrase>, Failure> {
+        passphrase::given(self.passphrase_file.as_deref())
+    }
+
+    fn path(&self) -> Result<PathBuf, Failure> {
         if let Some(path) = &self.keys {
-            return Ok(Keystore::new(path.clone()));
+            return Ok(path.clone());
         }
         let absolute =
             |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -199,7 +231,7 @@ impl Home {
         let data = data.ok_or_else(|| {
             Failure::new("there is no home folder to keep keys in: set HOME, or name a file with --keys")
         })?;
-        Ok(Keystore::new(data.join("connectoid/keys.json")))
+        Ok(data.join("connectoid/keys.json"))
     }
 }
 
@@ -212,6 +244,11 @@ fn known<'a>(keys: &'a Keys, name: &str) -> Result<&'a Contact, Failure> {
             format!("there is no contact {name:?}{others}: make a link with connectoid link --relay URL --for NAME"),
         )
     })
+}
+
+/// The box of a contact to read by hand.
+fn mailbox(contact: &Contact) -> Result<&OwnBox, Failure> {
+    contact.mailbox().ok_or_else(|| Failure::new(format!("{:?} has no box", contact.name)))
 }
 
 /// What there is instead of what was asked for: ` (there is Bob, Carol)`, or nothing.

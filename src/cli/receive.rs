@@ -9,13 +9,14 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{
-    Failure, Home, answer::read_reply, contacts::date, known, now_ms, print, print_json, say,
+    Failure, Home, answer::read_reply, contacts::date, known, mailbox, now_ms, print, print_json, say,
     without_controls,
 };
 use crate::{
     client::{
+        contact::{Contact, InboxNote, NotTaken, OwnBox},
         exchange::{Done, Misbehaviour, NoReply},
-        keystore::{Contact, InboxNote, Keystore, NotTaken},
+        keystore::Keystore,
         transport::{Transport, TransportError},
     },
     protocol::{
@@ -79,7 +80,7 @@ impl Receive {
                 format!(
                     "the link for {:?} expired {}: make a new one with connectoid link --for {:?} --replace",
                     self.name,
-                    date(contact.expires.unwrap_or(0)),
+                    date(contact.link.as_ref().and_then(|link| link.expires).unwrap_or(0)),
                     self.name
                 ),
             ));
@@ -87,8 +88,9 @@ impl Receive {
         let transport = Transport::new();
         let mut emptied = Vec::new();
         let mut failures = Vec::new();
-        for relay in &contact.relays {
-            match take_all(&keystore, contact, &transport, relay).await {
+        let own = mailbox(contact)?;
+        for relay in &own.relays {
+            match take_all(&keystore, contact, own, &transport, relay).await {
                 Ok(taken) => emptied.extend(taken.map(|taken| (relay, taken))),
                 Err(failure) => failures.push(failure),
             }
@@ -99,12 +101,12 @@ impl Receive {
         let handed_over = hand_over(&keystore, contact, self.json)?;
         if !self.keep {
             for (relay, taken) in emptied {
-                taken.acknowledge(contact, &transport, relay).await;
+                taken.acknowledge(own, &transport, relay).await;
             }
         }
         match failures.pop() {
             _ if handed_over > 0 => Ok(()),
-            Some(failure) if failures.len() + 1 == contact.relays.len() => Err(Failure {
+            Some(failure) if failures.len() + 1 == own.relays.len() => Err(Failure {
                 message: "nothing received: no relay of this link could be read".into(),
                 ..failure
             }),
@@ -128,13 +130,14 @@ struct Taken {
 async fn take_all(
     keystore: &Keystore,
     contact: &Contact,
+    own: &OwnBox,
     transport: &Transport,
     relay: &RelayUrl,
 ) -> Result<Option<Taken>, Failure> {
     let misbehaves =
         |what| Failure::from(TransportError { relay: relay.clone(), why: NoReply::Misbehaves(what) });
-    let key = contact.key.public();
-    let ext = contact.ext.clone();
+    let key = own.key.public();
+    let ext = own.ext.clone();
     let check = Request::Check {
         key,
         ext: ext.clone(),
@@ -151,8 +154,8 @@ async fn take_all(
         return Err(misbehaves(Misbehaviour::OtherRelay));
     }
     let question = checked.question.ok_or_else(|| misbehaves(Misbehaviour::NoQuestion))?;
-    let answer = open_question(&contact.key, relay, &question)
-        .map_err(|_| misbehaves(Misbehaviour::ForeignQuestion))?;
+    let answer =
+        open_question(&own.key, relay, &question).map_err(|_| misbehaves(Misbehaviour::ForeignQuestion))?;
     let mut taken = Taken { answer, at: At::START, complete: true };
     for _ in 0..MOST_REPLIES {
         let receive = Request::Receive { key, ext: ext.clone(), answer, at: taken.at, limit: MAX_RECEIVE };
@@ -162,7 +165,7 @@ async fn take_all(
             Received::Nothing { .. } => break,
         };
         let sealed: Vec<Vec<u8>> = messages.into_iter().map(|message| message.data).collect();
-        taken.complete &= take(keystore, contact, relay, &sealed)?;
+        taken.complete &= take(keystore, contact, own, relay, &sealed)?;
         // A cursor that does not grow would be asked with for ever.
         if !more || at <= taken.at {
             taken.at = at.max(taken.at);
@@ -174,8 +177,8 @@ async fn take_all(
 }
 
 /// Opens a message to the link of a contact. Nobody's key is known from before: notes carry theirs.
-fn open(contact: &Contact, message: &[u8]) -> Result<Opened, Junk> {
-    open_message(&contact.key, contact.secret.as_ref(), |_| None, message)
+fn open(own: &OwnBox, message: &[u8]) -> Result<Opened, Junk> {
+    open_message(&own.key, own.secret.as_ref(), |_| None, message)
 }
 
 fn not_a_note(content: &Content) -> String {
@@ -186,13 +189,14 @@ fn not_a_note(content: &Content) -> String {
 fn take(
     keystore: &Keystore,
     contact: &Contact,
+    own: &OwnBox,
     relay: &RelayUrl,
     messages: &[Vec<u8>],
 ) -> Result<bool, Failure> {
     let mut complete = true;
     let mut notes = Vec::new();
     for message in messages {
-        match open(contact, message) {
+        match open(own, message) {
             Ok(opened) => match opened.content {
                 Content::Note(note) => {
                     notes.push(InboxNote {
@@ -219,12 +223,12 @@ fn take(
         return Ok(complete);
     }
     keystore.update(|keys| {
-        let same = keys.contact_mut(&contact.name).filter(|now| now.key.public() == contact.key.public());
+        let same = keys.contact_mut(&contact.name).filter(|now| now.owns(&own.key.public()));
         let contact = same.ok_or_else(|| {
             Failure::with(Failure::NOTHING, "the link was replaced while its notes were received")
         })?;
         for note in notes {
-            match contact.take(note) {
+            match contact.take_note(note) {
                 // Another relay had it too, or it was read with --keep.
                 Ok(()) | Err(NotTaken::Repeated) => {}
                 Err(error @ NotTaken::TooManySigners) => {
@@ -261,11 +265,11 @@ fn hand_over(keystore: &Keystore, contact: &Contact, json: bool) -> Result<usize
 
 impl Taken {
     /// Tells the relay that it need not keep what was taken. If that fails the messages expire by themselves.
-    async fn acknowledge(self, contact: &Contact, transport: &Transport, relay: &RelayUrl) {
+    async fn acknowledge(self, own: &OwnBox, transport: &Transport, relay: &RelayUrl) {
         if !self.complete || self.at == At::START {
             return;
         }
-        let (key, ext) = (contact.key.public(), contact.ext.clone());
+        let (key, ext) = (own.key.public(), own.ext.clone());
         let delete = Request::Delete { key, ext, answer: self.answer, upto: Upto::At(self.at) };
         if let Err(error) = transport.ask::<Done>(relay, &delete).await {
             say(&format!("connectoid: {error}; the messages expire there by themselves"));
@@ -276,7 +280,7 @@ impl Taken {
 impl Open {
     pub(super) fn run(self) -> Result<(), Failure> {
         let keys = self.home.keystore()?.load()?;
-        let contact = known(&keys, &self.name)?;
+        let own = mailbox(known(&keys, &self.name)?)?;
         let messages = match read_reply::<Received>("receive")? {
             Received::One { data, .. } => vec![data],
             Received::Many { messages, .. } => messages.into_iter().map(|message| message.data).collect(),
@@ -287,7 +291,7 @@ impl Open {
         }
         let mut bad = 0;
         for message in &messages {
-            match open(contact, message) {
+            match open(own, message) {
                 Ok(opened) => match opened.content {
                     Content::Note(note) => {
                         let (from, n, ts) = (opened.ik, opened.n, opened.ts);

@@ -61,6 +61,15 @@ pub enum Misbehaviour {
     /// One message, where many were asked for.
     #[error("it did not reply with a list of messages")]
     NotAList,
+    /// Messages without order, too many, or a cursor that is not that of the last.
+    #[error("its messages or its cursor are out of order")]
+    Cursor,
+    /// A cursor more than a day ahead of this device's clock: it would hide what comes.
+    #[error("its cursor is far in the future (or this device's clock is wrong)")]
+    CursorAhead,
+    /// More messages than any box holds, without an end.
+    #[error("its list of messages has no end")]
+    NoEnd,
 }
 
 /// What is posted to the relay, as `text/plain`. Sent again after a failure, it is these same bytes.

@@ -1,5 +1,8 @@
-//! What an app needs to talk through a relay: its keys on disk, the exchange with a relay, and an HTTP transport.
+//! What an app needs to talk through a relay: sessions that a dishonest relay cannot break, its keys on disk, the exchange with
+//! a relay, and an HTTP transport.
 
+pub mod contact;
 pub mod exchange;
 pub mod keystore;
+pub mod sessions;
 pub mod transport;

@@ -18,7 +18,11 @@ const BYTES: usize = 48;
 
 /// The private key of a mailbox, for HPKE only. Shown by no `Debug`; erased when dropped.
 #[derive(Clone)]
-pub struct BoxKey(SecretKey);
+pub struct BoxKey {
+    secret: SecretKey,
+    /// Kept, since it takes a multiplication to find.
+    public: PublicKey,
+}
 
 /// The key that signs messages to one contact (ES384). Shown by no `Debug`; erased when dropped.
 #[derive(Clone)]
@@ -46,12 +50,12 @@ pub enum NotAPrivateKey {
 impl BoxKey {
     /// A fresh key.
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
-        Self(SecretKey::generate_from_rng(rng))
+        SecretKey::generate_from_rng(rng).into()
     }
 
     /// The key with these 48 bytes, a big-endian scalar.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, NotAPrivateKey> {
-        read(bytes).map(Self)
+        read(bytes).map(Self::from)
     }
 
     /// The key in a PEM file as OpenSSL writes it: PKCS#8, or SEC 1 with or without its parameters before it.
@@ -64,17 +68,23 @@ impl BoxKey {
             (None, Some(sec1)) => SecretKey::from_sec1_pem(sec1).ok(),
             (None, None) => return Err(NotAPrivateKey::NoKey),
         };
-        key.map(Self).ok_or(NotAPrivateKey::OtherCurve)
+        key.map(Self::from).ok_or(NotAPrivateKey::OtherCurve)
     }
 
     /// The 48 bytes, for the keystore.
     pub fn to_bytes(&self) -> Zeroizing<[u8; BYTES]> {
-        Zeroizing::new(self.0.to_bytes().into())
+        Zeroizing::new(self.secret.to_bytes().into())
     }
 
     /// The address of the box.
     pub fn public(&self) -> PublicKey {
-        self.0.public_key().into()
+        self.public
+    }
+}
+
+impl From<SecretKey> for BoxKey {
+    fn from(secret: SecretKey) -> Self {
+        Self { public: secret.public_key().into(), secret }
     }
 }
 

@@ -379,6 +379,14 @@ pub fn open_message(
     Ok(Opened { ik, n, ts, content, payload })
 }
 
+/// What an offer says that was opened before: of its payload, as it was signed.
+pub(crate) fn read_offer(payload: &[u8]) -> Option<Offer> {
+    match read_body("offer", payload) {
+        Ok((_, _, Content::Offer(offer))) => Some(offer),
+        _ => None,
+    }
+}
+
 const TYPES: [&str; 6] = ["offer", "answer", "candidate", "refuse", "bye", "note"];
 
 /// The others come from a contact whose key is known.

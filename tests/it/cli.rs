@@ -352,8 +352,8 @@ fn a_keys_file_that_is_not_understood_is_left_as_it_is() {
     let alice = Person::new();
     for (text, line) in [
         (
-            "{\"version\":2,\"people\":{}}",
-            "connectoid: k.json was written by a newer connectoid (form 2): update this one; nothing was changed\n",
+            "{\"version\":3,\"people\":{}}",
+            "connectoid: k.json was written by a newer connectoid (form 3): update this one; nothing was changed\n",
         ),
         (
             "{\"version\":1,\"conta",

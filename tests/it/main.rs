@@ -27,6 +27,7 @@ mod gateway;
 mod harness;
 mod http;
 mod instances;
+mod keystore;
 mod limits;
 mod metrics;
 mod notes;

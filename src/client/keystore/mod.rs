@@ -8,6 +8,8 @@
 
 mod keys;
 mod sealed;
+pub(super) mod secrets;
+mod v1;
 
 use std::{
     fmt,
@@ -22,9 +24,12 @@ use rand::{CryptoRng, SeedableRng as _, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use self::sealed::{Key, NotOpened, Purpose, Sealed};
+use self::{
+    keys::KeysV1,
+    sealed::{Key, NotOpened, Purpose, Sealed},
+};
 pub use self::{
-    keys::{Contact, InboxNote, Keys, NotTaken, Sent},
+    keys::{Keys, Sent},
     sealed::{EmptyPassphrase, Passphrase},
 };
 
@@ -195,7 +200,8 @@ impl Keystore {
     /// The medium may still hold the file as it was before, until it is overwritten.
     ///
     /// # Errors
-    /// Those of [`Keystore::update`], and [`KeystoreError::SessionsRun`]: other programs would no longer be able to write.
+    /// Those of [`Keystore::update`], and [`KeystoreError::SessionsRun`] while any program holds a [`ContactLock`], this one
+    /// too: others would no longer be able to write.
     pub fn set_passphrase(
         &self,
         rng: &mut impl CryptoRng,
@@ -347,6 +353,7 @@ impl Keystore {
             return Ok((Keys::default(), Form::Absent));
         };
         let keys = |text: &[u8]| serde_json::from_slice(text).map_err(|error| damaged(&self.path, error));
+        let keys_v1 = |text: &[u8]| serde_json::from_slice::<KeysV1>(text).map(Keys::from);
         let Envelope { version, sealed, export } = envelope(&self.path, &text)?;
         if export.is_some() {
             return Err(KeystoreError::File {
@@ -355,7 +362,11 @@ impl Keystore {
             });
         }
         let Some(sealed) = sealed else {
-            return Ok((keys(&text)?, Form::Plain));
+            let keys = match version {
+                1 => keys_v1(&text).map_err(|error| damaged(&self.path, error))?,
+                _ => keys(&text)?,
+            };
+            return Ok((keys, Form::Plain));
         };
         let key = self.key_of(&sealed)?;
         let text = key.open(Purpose::Keys, version, sealed).map_err(|error| not_opened(&self.path, error))?;
@@ -479,11 +490,12 @@ mod tests {
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
-    use crate::{protocol::LinkSecret, seal::BoxKey};
+    use crate::client::contact::{Contact, InboxNote, NotTaken, OwnBox, SharedLink};
+    use crate::protocol::LinkSecret;
 
     fn contact(rng: &mut StdRng, name: &str) -> Contact {
-        let relay = "https://connecto.id".parse().unwrap();
-        Contact::new(name.into(), BoxKey::generate(rng), vec![relay], 5)
+        let own = OwnBox::generate(rng, vec!["https://connecto.id".parse().unwrap()], None);
+        Contact::shared(name.into(), own, SharedLink::new(None), 5)
     }
 
     #[test]
@@ -493,8 +505,8 @@ mod tests {
         assert!(keystore.load().unwrap().contacts.is_empty());
         let mut rng = StdRng::seed_from_u64(1);
         let mut bob = contact(&mut rng, "Bob");
-        bob.secret = Some(LinkSecret::generate(&mut rng));
-        let connectoid = bob.connectoid();
+        bob.boxes[0].secret = Some(LinkSecret::generate(&mut rng));
+        let connectoid = bob.boxes[0].connectoid();
         keystore
             .update(|keys| {
                 keys.contacts.push(bob);
@@ -502,7 +514,7 @@ mod tests {
             })
             .unwrap();
         let read = keystore.load().unwrap();
-        assert_eq!(read.contact("Bob").unwrap().connectoid(), connectoid);
+        assert_eq!(read.contact("Bob").unwrap().boxes[0].connectoid(), connectoid);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(keystore.path()), 0o600);
         assert_eq!(mode(keystore.path().parent().unwrap()), 0o700);
@@ -630,7 +642,7 @@ mod tests {
         let keystore = Keystore::new(folder.path().join("keys.json"));
         fs::write(keystore.path(), VERSION_1).unwrap();
         let mut rng = StdRng::seed_from_u64(1);
-        let box_key = keystore.load().unwrap().contacts[0].key.public();
+        let box_key = keystore.load().unwrap().contacts[0].boxes[0].key.public();
         let unused = crate::seal::SigningKey::generate(&mut rng);
         let (key, n) =
             keystore.update(|keys| Ok::<_, KeystoreError>(keys.next_signature(box_key, unused))).unwrap();
@@ -641,11 +653,14 @@ mod tests {
         assert!(text.starts_with("{\n  \"version\": 2,\n"), "{text}");
         let mut keys = keystore.load().unwrap();
         let bob = keys.contact_mut("Bob").unwrap();
-        assert_eq!(bob.connectoid().to_string(), VECTOR_LINK);
-        assert_eq!((bob.made, bob.expires), (1_795_170_000_000, Some(1_795_774_800_000)));
+        assert_eq!(bob.boxes[0].connectoid().to_string(), VECTOR_LINK);
+        assert_eq!(
+            (bob.made, bob.link.as_ref().unwrap().expires),
+            (1_795_170_000_000, Some(1_795_774_800_000))
+        );
         let note = bob.inbox.pop().unwrap();
         assert_eq!((note.n, note.note.as_slice()), (5, &b"hello"[..]));
-        assert_eq!(bob.take(note), Err(NotTaken::Repeated));
+        assert_eq!(bob.take_note(note), Err(NotTaken::Repeated));
     }
 
     #[test]
@@ -700,8 +715,9 @@ mod tests {
         add(&keystore, contact(&mut rng, "Bob"));
         let first = fs::read_to_string(&path).unwrap();
         assert!(keystore.is_sealed().unwrap() && !first.contains("Bob"));
-        // The key is the same, the nonce is not.
-        keystore.update(|_| Ok::<_, KeystoreError>(())).unwrap();
+        // The key is the same, and at hand without the passphrase; the nonce is not.
+        keystore.known().passphrase = None;
+        keystore.clone().update(|_| Ok::<_, KeystoreError>(())).unwrap();
         let second = fs::read_to_string(&path).unwrap();
         let field = |text: &str, name: &str| {
             let value: serde_json::Value = serde_json::from_str(text).unwrap();
@@ -784,9 +800,10 @@ mod tests {
         let mut keys = new.load().unwrap();
         let names: Vec<&str> = keys.contacts.iter().map(|contact| contact.name.as_str()).collect();
         assert_eq!(names, ["Carol", "Bob"]);
-        assert_eq!(keys.contacts[1].connectoid().to_string(), VECTOR_LINK);
+        assert_eq!(keys.contacts[1].boxes[0].connectoid().to_string(), VECTOR_LINK);
         assert_eq!(keys.contacts[1].inbox.len(), 1);
-        let (to, unused) = (keys.contacts[1].key.public(), crate::seal::SigningKey::generate(&mut rng));
+        let (to, unused) =
+            (keys.contacts[1].boxes[0].key.public(), crate::seal::SigningKey::generate(&mut rng));
         assert_eq!(keys.next_signature(to, unused).1, 41 + 1_048_576 + 1);
 
         // What is no export, and what is one in the place of keys.
@@ -816,12 +833,12 @@ mod tests {
         let keystore = Keystore::new(folder.path().join("keys.json"));
         fs::write(keystore.path(), VERSION_1).unwrap();
         let export = keystore.export(&mut rng, &passphrase("x")).unwrap();
-        let ik = keystore.load().unwrap().contacts[0].key.public();
+        let ik = keystore.load().unwrap().contacts[0].boxes[0].key.public();
         keystore
             .update(|keys| {
                 let bob = keys.contact_mut("Bob").unwrap();
                 bob.inbox.clear();
-                bob.take(note(ik, 9)).unwrap();
+                bob.take_note(note(ik, 9)).unwrap();
                 bob.name = "Robert".into();
                 keys.sent[0].n = 3_000_000;
                 Ok::<_, KeystoreError>(())
@@ -833,7 +850,7 @@ mod tests {
         let bob = keys.contact_mut("Bob").unwrap();
         assert_eq!(bob.inbox.iter().map(|note| note.n).collect::<Vec<_>>(), [9], "5 was handed over");
         for n in [3, 5, 9] {
-            assert_eq!(bob.take(note(ik, n)), Err(NotTaken::Repeated), "{n}");
+            assert_eq!(bob.take_note(note(ik, n)), Err(NotTaken::Repeated), "{n}");
         }
         let unused = crate::seal::SigningKey::generate(&mut rng);
         assert_eq!(keys.next_signature(ik, unused).1, 3_000_001);

@@ -30,7 +30,7 @@ const TAG: usize = 16;
 /// A passphrase, which is wiped from memory when it is dropped. Never empty.
 ///
 /// Compared as bytes: letters with accents must be typed in the same Unicode form each time, as keyboards do.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Passphrase(Zeroizing<String>);
 
 /// A passphrase of no characters protects nothing.

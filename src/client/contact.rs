@@ -1,0 +1,570 @@
+//! A contact: the person and device on the other side, and all that is kept of them.
+//!
+//! Only the keystore writes these. What they mean is in the rules of [`super::sessions`].
+
+use std::collections::BTreeSet;
+
+use rand::CryptoRng;
+use serde::{Deserialize, Serialize};
+
+use super::keystore::secrets::{box_key, connectoid, optional_sas, optional_secret, optional_signing_key};
+use crate::{
+    protocol::{Connectoid, Ext, LinkSecret, PublicKey, RelayUrl, base64url},
+    seal::{BoxKey, SigningKey, message::OfferHash, transcript::Sas},
+};
+
+/// The counters kept per signer: of each signer the 64 highest seen; anything below all of them is refused.
+const WINDOW: usize = 64;
+
+/// The signers of notes remembered per link. Beyond, new ones are refused: to forget one would let the relay replay its
+/// notes.
+const SIGNERS: usize = 1024;
+
+/// The boxes of the other side that were replaced and are remembered, so that an old offer cannot bring one back.
+const REPLACED: usize = 16;
+
+/// A contact.
+#[derive(Serialize, Deserialize)]
+pub struct Contact {
+    /// The nickname; unique.
+    pub name: String,
+    /// When the contact was made, Unix milliseconds.
+    pub made: u64,
+    /// When the other side last proved to be there, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<u64>,
+    /// What the two people said of the short authentication string.
+    #[serde(default)]
+    pub verification: Verification,
+    /// The short authentication string of the first session under the pinned keys.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_sas")]
+    pub sas: Option<Sas>,
+    /// Whether no app data may flow before the string was confirmed: the link had no secret, came in a query, or was
+    /// used twice.
+    #[serde(default)]
+    pub unproven: bool,
+    /// The own boxes for this contact, oldest first; the last is the one to write to.
+    pub boxes: Vec<OwnBox>,
+    /// The link that was shared; none if it was the other side that shared one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<SharedLink>,
+    /// What signs for this contact.
+    #[serde(default)]
+    pub signer: Signer,
+    /// Who is on the other side, as far as it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Peer>,
+    /// An attempt to connect that goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connecting: Option<Connecting>,
+    /// When the own box was last replaced, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rekeyed: Option<u64>,
+    /// This contact is being unshared: what is left to do is to delete its boxes at the relays, and then all keys.
+    #[serde(default)]
+    pub leaving: bool,
+    /// The counters of those who wrote notes to the link, against replay.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) seen: Vec<Seen>,
+    /// Notes received and not handed over yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inbox: Vec<InboxNote>,
+}
+
+/// What the two people said of the short authentication string.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verification {
+    /// Nothing yet.
+    #[default]
+    Unverified,
+    /// It is the same on both sides.
+    Verified,
+    /// It is not: somebody stands in the middle.
+    Mismatch,
+}
+
+/// A mailbox of one's own.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct OwnBox {
+    /// Its private key.
+    #[serde(with = "box_key")]
+    pub key: BoxKey,
+    /// Its secret; none for a link in the original two- or three-part form.
+    #[serde(default, with = "optional_secret", skip_serializing_if = "Option::is_none")]
+    pub secret: Option<LinkSecret>,
+    /// The relays it is at, in order of preference.
+    pub relays: Vec<RelayUrl>,
+    /// What its connectoid carries for the relays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ext: Option<Ext>,
+    /// When the other side said that it will write here from now on, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<u64>,
+    /// Whether the other side wrote here.
+    #[serde(default)]
+    pub used: bool,
+}
+
+/// A link that was shared, and what became of it.
+#[derive(Serialize, Deserialize)]
+pub struct SharedLink {
+    /// When it stops being answered if nobody used it, Unix milliseconds; never, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
+    /// How far it is.
+    #[serde(default)]
+    pub state: LinkState,
+    /// When it was claimed, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed: Option<u64>,
+    /// The offers answered before a proof succeeded.
+    #[serde(default)]
+    pub answered: u32,
+    /// When somebody else was first seen to use it, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_twice: Option<u64>,
+    /// The offers of others that were refused: at most eight, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<OfferHash>,
+}
+
+/// How far a link is. It never goes back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkState {
+    /// Whoever has it may use it.
+    #[default]
+    Open,
+    /// Somebody's offer came.
+    Claimed,
+    /// That one proved to have made it.
+    Connected,
+    /// Its box was replaced; kept to notice that the link is used twice. Since when, Unix milliseconds.
+    Retired(u64),
+    /// Its box is gone.
+    Closed,
+}
+
+/// A signing key, made when it is first needed, and its counter.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Signer {
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_signing_key")]
+    key: Option<SigningKey>,
+    #[serde(default)]
+    n: u64,
+}
+
+/// The other side.
+#[derive(Serialize, Deserialize)]
+pub struct Peer {
+    /// Where to write to.
+    #[serde(with = "connectoid")]
+    pub connectoid: Connectoid,
+    /// The highest counter of an offer that said so.
+    #[serde(default)]
+    said_at: u64,
+    /// Boxes that were written to before, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    replaced: Vec<PublicKey>,
+    /// The signing key of the other side; none before its first message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ik: Option<PublicKey>,
+    /// Whether a proof under `ik` succeeded; until then it is provisional.
+    #[serde(default)]
+    pub pinned: bool,
+    #[serde(default)]
+    seen: BTreeSet<u64>,
+    /// The payload of an offer that is not answered yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unanswered: Option<Unanswered>,
+}
+
+/// An offer that is not answered yet.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Unanswered {
+    /// Its payload as it was signed.
+    #[serde(with = "base64url::serde_bytes")]
+    pub payload: Vec<u8>,
+    /// The own box it came to.
+    pub to: PublicKey,
+    /// When it came, Unix milliseconds.
+    pub came: u64,
+}
+
+/// An attempt to connect that goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connecting {
+    /// Since when, Unix milliseconds.
+    pub since: u64,
+    /// The offers made.
+    pub tries: u32,
+}
+
+/// The counters of one signer of notes.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Seen {
+    ik: PublicKey,
+    n: BTreeSet<u64>,
+}
+
+/// A note on its way from the relay to the user.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct InboxNote {
+    /// Which relay it came from.
+    pub relay: RelayUrl,
+    /// Who signed it; proves no more than possession of the link, unless it is the contact's pinned key.
+    pub ik: PublicKey,
+    /// The signer's counter.
+    pub n: u64,
+    /// When it was sealed as its sender says, Unix milliseconds.
+    pub ts: u64,
+    /// What it says.
+    #[serde(with = "base64url::serde_bytes")]
+    pub note: Vec<u8>,
+}
+
+/// What is left of a contact that was unshared: a sealed `bye`, which is sent again for a while.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Goodbye {
+    /// The box it is for.
+    pub to: PublicKey,
+    /// Its relays.
+    pub relays: Vec<RelayUrl>,
+    /// What its connectoid carries for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ext: Option<Ext>,
+    /// The sealed message.
+    #[serde(with = "base64url::serde_bytes")]
+    pub data: Vec<u8>,
+    /// When it was sealed, Unix milliseconds.
+    pub made: u64,
+    /// How often it was sent.
+    pub sent: u32,
+}
+
+/// Why a message was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// Its signer's counter was seen before, or is below all that are remembered.
+    #[error("was received before")]
+    Repeated,
+    /// Its signer is new, and the box remembers as many as it can.
+    #[error("is of one sender too many: this link was used by {SIGNERS} senders, make a new one")]
+    TooManySigners,
+}
+
+impl Contact {
+    /// Somebody a link to `own` was made for at `made` (Unix milliseconds).
+    pub fn shared(name: String, own: OwnBox, link: SharedLink, made: u64) -> Self {
+        let unproven = own.secret.is_none();
+        Self { link: Some(link), unproven, ..Self::new(name, own, made) }
+    }
+
+    /// Somebody whose link is used, from `made` (Unix milliseconds) on; `own` is where the answer comes. `seen` says that others
+    /// saw the link on its way, in a query for instance.
+    pub fn linked(name: String, own: OwnBox, link: Connectoid, seen: bool, made: u64) -> Self {
+        let unproven = link.secret.is_none() || seen;
+        Self { peer: Some(Peer::at(link)), unproven, ..Self::new(name, own, made) }
+    }
+
+    fn new(name: String, own: OwnBox, made: u64) -> Self {
+        Self {
+            name,
+            made,
+            last_seen: None,
+            verification: Verification::Unverified,
+            sas: None,
+            unproven: false,
+            boxes: vec![own],
+            link: None,
+            signer: Signer::default(),
+            peer: None,
+            connecting: None,
+            rekeyed: None,
+            leaving: false,
+            seen: Vec::new(),
+            inbox: Vec::new(),
+        }
+    }
+
+    /// The box of the link that was shared, while it is kept.
+    pub fn link_box(&self) -> Option<&OwnBox> {
+        let link = self.link.as_ref()?;
+        if link.state == LinkState::Closed { None } else { self.boxes.first() }
+    }
+
+    /// Whether this is one of the own boxes for this contact.
+    pub fn owns(&self, key: &PublicKey) -> bool {
+        self.boxes.iter().any(|own| own.key.public() == *key)
+    }
+
+    /// The box to read by hand: that of the link while it is kept, else the latest.
+    pub fn mailbox(&self) -> Option<&OwnBox> {
+        self.link_box().or(self.boxes.last())
+    }
+
+    /// Whether the link has expired at `now` (Unix milliseconds) without having been used.
+    pub fn has_expired(&self, now: u64) -> bool {
+        self.link.as_ref().is_some_and(|link| {
+            link.state == LinkState::Open && link.expires.is_some_and(|expires| now >= expires)
+        })
+    }
+
+    /// The boxes to read: none once the link closed before anybody connected.
+    pub fn read_boxes(&self) -> &[OwnBox] {
+        let closed = self.link.as_ref().is_some_and(|link| link.state == LinkState::Closed);
+        if self.leaving || (closed && self.pinned().is_none()) { &[] } else { &self.boxes }
+    }
+
+    /// Whether app data may flow: the link was safe and used once, or the two people compared the string.
+    pub fn may_exchange(&self) -> bool {
+        match self.verification {
+            Verification::Verified => true,
+            Verification::Unverified => !self.unproven,
+            Verification::Mismatch => false,
+        }
+    }
+
+    /// The signing key of the other side, once a proof under it succeeded.
+    pub fn pinned(&self) -> Option<PublicKey> {
+        self.peer.as_ref().filter(|peer| peer.pinned).and_then(|peer| peer.ik)
+    }
+
+    /// Whether the two cannot both be kept.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.name == other.name || self.shares_a_box_with(other)
+    }
+
+    fn shares_a_box_with(&self, other: &Self) -> bool {
+        self.boxes.iter().any(|own| other.owns(&own.key.public()))
+    }
+
+    /// Takes over what came to the same contact here: what was seen stays seen, and what was handed over is not again.
+    pub(super) fn was_also(&mut self, mut here: Self) {
+        if !self.shares_a_box_with(&here) {
+            return;
+        }
+        for note in self.inbox.drain(..) {
+            // Refused if it was seen here.
+            let _ = here.take_note(note);
+        }
+        self.inbox = here.inbox;
+        for there in here.seen {
+            match self.seen.iter_mut().find(|seen| seen.ik == there.ik) {
+                Some(seen) => merge(&mut seen.n, there.n),
+                None => self.seen.push(there),
+            }
+        }
+        if self.signer.ik() == here.signer.ik() {
+            self.signer.n = self.signer.n.max(here.signer.n);
+        }
+        if let (Some(peer), Some(there)) = (&mut self.peer, here.peer)
+            && peer.ik == there.ik
+        {
+            merge(&mut peer.seen, there.seen);
+        }
+    }
+
+    /// Takes a note into the inbox, once.
+    ///
+    /// # Errors
+    /// If it was taken before, or cannot be told from one that was.
+    pub fn take_note(&mut self, note: InboxNote) -> Result<(), NotTaken> {
+        let index = match self.seen.iter().position(|seen| seen.ik == note.ik) {
+            Some(index) => index,
+            None if self.seen.len() >= SIGNERS => return Err(NotTaken::TooManySigners),
+            None => {
+                self.seen.push(Seen { ik: note.ik, n: BTreeSet::new() });
+                self.seen.len() - 1
+            }
+        };
+        count(&mut self.seen[index].n, note.n)?;
+        self.inbox.push(note);
+        Ok(())
+    }
+}
+
+impl OwnBox {
+    /// A fresh box.
+    pub fn generate(rng: &mut impl CryptoRng, relays: Vec<RelayUrl>, ext: Option<Ext>) -> Self {
+        let (key, secret) = (BoxKey::generate(rng), Some(LinkSecret::generate(rng)));
+        Self { key, secret, relays, ext, confirmed: None, used: false }
+    }
+
+    /// All that one needs to write to this box.
+    pub fn connectoid(&self) -> Connectoid {
+        Connectoid {
+            key: self.key.public(),
+            relays: self.relays.clone(),
+            ext: self.ext.clone(),
+            secret: self.secret.clone(),
+        }
+    }
+}
+
+impl SharedLink {
+    /// A link that nobody used yet, which stops being answered at `expires` (Unix milliseconds).
+    pub fn new(expires: Option<u64>) -> Self {
+        let (state, claimed, answered) = (LinkState::Open, None, 0);
+        Self { expires, state, claimed, answered, used_twice: None, refused: Vec::new() }
+    }
+}
+
+impl Signer {
+    /// What others know it by: `ik`; none before it signed anything.
+    pub fn ik(&self) -> Option<PublicKey> {
+        self.key.as_ref().map(SigningKey::public)
+    }
+
+    /// The key with the next counter, which counts as used. Must be on disk before anything that it signs is sent.
+    pub fn next(&mut self, rng: &mut impl CryptoRng) -> (SigningKey, u64) {
+        self.n += 1;
+        (self.key.get_or_insert_with(|| SigningKey::generate(rng)).clone(), self.n)
+    }
+
+    /// Leaves a gap: what another copy of this key signs meanwhile keeps below it.
+    pub(super) fn skip(&mut self, counters: u64) {
+        self.n = self.n.saturating_add(counters);
+    }
+}
+
+impl Peer {
+    /// Somebody of whom only a connectoid is known.
+    pub fn at(connectoid: Connectoid) -> Self {
+        Self {
+            connectoid,
+            said_at: 0,
+            replaced: Vec::new(),
+            ik: None,
+            pinned: false,
+            seen: BTreeSet::new(),
+            unanswered: None,
+        }
+    }
+
+    /// Takes a signing key for the other side's, provisionally. A key that is known already keeps its counters.
+    pub fn signs_with(&mut self, ik: PublicKey) {
+        if self.ik != Some(ik) {
+            (self.ik, self.pinned) = (Some(ik), false);
+            self.seen.clear();
+        }
+    }
+
+    /// Counts a message of the other side.
+    ///
+    /// # Errors
+    /// [`NotTaken::Repeated`].
+    pub fn count(&mut self, n: u64) -> Result<(), NotTaken> {
+        count(&mut self.seen, n)
+    }
+
+    /// An offer with counter `n` says that this is where to write to. Whether that counts: not for an offer older than the
+    /// latest, nor from a box that was replaced, since a relay can deliver an offer late.
+    pub fn offers_from(&mut self, connectoid: Connectoid, n: u64) -> bool {
+        if n <= self.said_at || self.replaced.contains(&connectoid.key) {
+            return false;
+        }
+        self.said_at = n;
+        self.replace(connectoid);
+        true
+    }
+
+    /// The other side moved, as it said on a channel that was proven.
+    pub fn moves_to(&mut self, connectoid: Connectoid) {
+        self.said_at = self.said_at.max(self.seen.last().copied().unwrap_or(0));
+        self.replace(connectoid);
+    }
+
+    fn replace(&mut self, connectoid: Connectoid) {
+        if connectoid.key == self.connectoid.key {
+            return;
+        }
+        self.replaced.push(self.connectoid.key);
+        if self.replaced.len() > REPLACED {
+            self.replaced.remove(0);
+        }
+        self.connectoid = connectoid;
+    }
+}
+
+/// Counts `n` among the highest seen.
+fn count(seen: &mut BTreeSet<u64>, n: u64) -> Result<(), NotTaken> {
+    let below_all = seen.len() >= WINDOW && seen.first().is_some_and(|lowest| n < *lowest);
+    if below_all || !seen.insert(n) {
+        return Err(NotTaken::Repeated);
+    }
+    if seen.len() > WINDOW {
+        seen.pop_first();
+    }
+    Ok(())
+}
+
+/// Keeps the highest of both.
+fn merge(seen: &mut BTreeSet<u64>, others: BTreeSet<u64>) {
+    seen.extend(others);
+    while seen.len() > WINDOW {
+        seen.pop_first();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    fn contact(rng: &mut StdRng, name: &str) -> Contact {
+        let own = OwnBox::generate(rng, vec!["https://connecto.id".parse().unwrap()], None);
+        Contact::shared(name.into(), own, SharedLink::new(None), 5)
+    }
+
+    fn note(ik: PublicKey, n: u64) -> InboxNote {
+        InboxNote { relay: "https://connecto.id".parse().unwrap(), ik, n, ts: 5, note: b"x".to_vec() }
+    }
+
+    #[test]
+    fn each_counter_counts_once() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut bob = contact(&mut rng, "Bob");
+        let ik = SigningKey::generate(&mut rng).public();
+        for n in [5, 3, 100, 4] {
+            assert_eq!(bob.take_note(note(ik, n)), Ok(()), "{n}");
+            assert_eq!(bob.take_note(note(ik, n)), Err(NotTaken::Repeated), "{n}");
+        }
+        for n in 101..200 {
+            assert_eq!(bob.take_note(note(ik, n)), Ok(()), "{n}");
+        }
+        // 64 are remembered, 136 to 199; all below count as seen.
+        for n in [1, 5, 100, 135, 136, 199] {
+            assert_eq!(bob.take_note(note(ik, n)), Err(NotTaken::Repeated), "{n}");
+        }
+        assert_eq!(bob.take_note(note(ik, 200)), Ok(()));
+    }
+
+    #[test]
+    fn signers_are_remembered_for_ever_up_to_a_number() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut bob = contact(&mut rng, "Bob");
+        let some = SigningKey::generate(&mut rng).public();
+        bob.seen = (0..SIGNERS).map(|_| Seen { ik: some, n: BTreeSet::new() }).collect();
+        let ik = SigningKey::generate(&mut rng).public();
+        assert_eq!(bob.take_note(note(ik, 1)), Err(NotTaken::TooManySigners));
+    }
+
+    #[test]
+    fn an_old_offer_brings_no_old_box_back() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut boxes = (0..4).map(|_| OwnBox::generate(&mut rng, Vec::new(), None).connectoid());
+        let mut next = || boxes.next().unwrap();
+        let (link, first, second) = (next(), next(), next());
+        let mut peer = Peer::at(link);
+        assert!(peer.offers_from(first.clone(), 3));
+        assert!(!peer.offers_from(first.clone(), 3) && !peer.offers_from(next(), 2), "overtaken");
+        peer.count(3).unwrap();
+        peer.moves_to(second.clone());
+        // Sent before the move, delivered after it: its counter is new, its box is not.
+        assert!(!peer.offers_from(first, 4));
+        assert_eq!(peer.connectoid, second);
+    }
+}

@@ -1,0 +1,380 @@
+//! All sessions of an app as one state machine: share, connect, reconnect, rekey, verify, unshare.
+//!
+//! No I/O, no clock, no async, no randomness of its own. Whoever drives it hands in what happened ([`Sessions::replied`],
+//! [`Sessions::frame`], …) with the time and a source of randomness ([`Turn`]), and after each call carries out what
+//! [`Sessions::poll`] gives, **in that order**: what follows an [`Output::Store`] must not happen before the store is
+//! durable. [`super::client`] is such a driver; an app that brings its own HTTP or its own event loop writes another.
+
+mod channel;
+mod connect;
+mod defences;
+mod inbox;
+mod mailbox;
+mod outbox;
+mod output;
+mod rekey;
+#[cfg(test)]
+mod tests;
+mod unshare;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    time::Duration,
+};
+
+use rand::CryptoRng;
+
+use self::{channel::Session, mailbox::Relay, outbox::Outgoing, unshare::Deletion};
+pub use self::{
+    connect::NotThisSession,
+    output::{Alarm, Event, Output, PersistPoint, RequestId, SessionId, Side, Skip},
+};
+use super::{
+    contact::{Connecting, Contact, Goodbye, LinkState, OwnBox, SharedLink, Verification},
+    exchange::NoReply,
+};
+use crate::protocol::{Connectoid, FoundLink, Place, PublicKey, RelayUrl};
+
+/// What a step takes from outside: the time and randomness.
+pub struct Turn<'a> {
+    /// Unix time in milliseconds. May jump; used for what is kept on disk.
+    pub now: u64,
+    /// The time since some fixed moment, never going back; used for what is kept in memory.
+    pub elapsed: Duration,
+    /// Cryptographically secure randomness.
+    pub rng: &'a mut dyn CryptoRng,
+}
+
+/// The state machine. One for as many contacts as the app likes; no contact in two at once.
+#[derive(Default)]
+pub struct Sessions {
+    contacts: BTreeMap<String, Contact>,
+    goodbyes: Vec<Goodbye>,
+    /// The boxes of contacts that are not run here: nobody's offer may lead back to one of them.
+    other_boxes: HashSet<PublicKey>,
+    live: BTreeMap<String, Live>,
+    relays: Vec<Relay>,
+    outgoing: Vec<Outgoing>,
+    deletions: Vec<Deletion>,
+    asked: HashMap<RequestId, Asked>,
+    down: HashSet<RelayUrl>,
+    foreground: bool,
+    /// When what is planned in the time of day was last looked at.
+    looked: Duration,
+    last_id: u64,
+    outputs: VecDeque<Output>,
+}
+
+/// What is known of a contact only while the program runs.
+#[derive(Default)]
+struct Live {
+    /// On its way to a proven channel.
+    pending: Option<Session>,
+    /// Proven.
+    open: Option<Session>,
+    /// When the next offer is due.
+    next_try: Option<Duration>,
+    /// Until when an answer or an offer may come any moment, so that waiting for it is worth a long poll.
+    expecting: Duration,
+    /// That no relay answers was said.
+    told_down: bool,
+}
+
+/// What a request was for.
+enum Asked {
+    Check { relay: RelayUrl, ext: mailbox::ExtKey },
+    Receive { relay: RelayUrl, ext: mailbox::ExtKey, key: PublicKey },
+    Acknowledge { relay: RelayUrl },
+    Send { outgoing: u64, relay: RelayUrl },
+    Delete { relay: RelayUrl, key: PublicKey },
+}
+
+/// Why a call had no effect.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotDone {
+    /// There is a contact of this name.
+    #[error("there is a contact {0:?} already: choose another name")]
+    NameTaken(String),
+    /// There is none.
+    #[error("there is no contact {0:?}")]
+    NoContact(String),
+    /// A link needs 1 to 4 relays.
+    #[error("a link names 1 to 4 relays, not {0}")]
+    Relays(usize),
+    /// The link is one of one's own.
+    #[error("this link was made here: open it on the other device")]
+    OwnLink,
+    /// Nobody is known to be on the other side yet.
+    #[error("nobody used the link for {0:?} yet: there is nobody to connect to")]
+    NobodyThere(String),
+    /// There is no short authentication string yet.
+    #[error("there is nothing to compare with {0:?} yet: connect first")]
+    NothingToCompare(String),
+}
+
+/// How a link is shared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ShareOptions {
+    /// Where its box is: 1 to 4 relays, in order of preference.
+    pub relays: Vec<RelayUrl>,
+    /// What it carries for the relays, as an API key.
+    pub ext: Option<crate::protocol::Ext>,
+    /// When it stops being answered if nobody used it; never, if absent.
+    pub expires_in: Option<Duration>,
+    /// Leave out the secret, for a link in the original form: everyone who sees it can answer in the other's place until the
+    /// short authentication string was compared.
+    pub without_secret: bool,
+}
+
+/// How long a link is answered by default.
+pub const LINK_LIFE: Duration = Duration::from_hours(7 * 24);
+
+/// How often what is planned in the time of day is looked at, if nothing else is to be done.
+const LOOK_EVERY: Duration = Duration::from_mins(10);
+
+impl Sessions {
+    /// The sessions of these contacts. `other_boxes` are the own boxes of contacts that another process runs.
+    pub fn new(
+        contacts: Vec<Contact>,
+        goodbyes: Vec<Goodbye>,
+        other_boxes: impl IntoIterator<Item = PublicKey>,
+    ) -> Self {
+        let contacts = contacts.into_iter().map(|contact| (contact.name.clone(), contact)).collect();
+        Self { contacts, goodbyes, other_boxes: other_boxes.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Takes up what was on its way when the program ended. Once, before anything else.
+    pub fn start(&mut self, turn: &mut Turn<'_>) {
+        let names: Vec<String> = self.contacts.keys().cloned().collect();
+        for name in names {
+            self.live.entry(name.clone()).or_default();
+            if self.contacts[&name].leaving {
+                self.delete_boxes(turn, &name);
+                continue;
+            }
+            self.answer(turn, &name);
+            self.plan_next_try(turn, &name);
+        }
+        self.tick(turn);
+    }
+
+    /// What is to be done next, if anything. To be called until it gives none, after every other call.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Sessions::tick`] is due, on the clock of [`Turn::elapsed`]; `None` if nothing is planned.
+    pub fn wake_at(&self) -> Option<Duration> {
+        let tries = self.live.values().filter_map(|live| live.next_try);
+        let handshakes = self.live.values().filter_map(|live| live.pending.as_ref()?.deadline());
+        let relays = self.relays.iter().filter_map(Relay::due);
+        let sends = self.outgoing.iter().filter_map(Outgoing::due);
+        let goodbyes = (!self.goodbyes.is_empty()).then_some(self.looked + LOOK_EVERY);
+        tries.chain(handshakes).chain(relays).chain(sends).chain(goodbyes).min()
+    }
+
+    /// Does what is due. Also worth a call when the device wakes up.
+    pub fn tick(&mut self, turn: &mut Turn<'_>) {
+        self.looked = turn.elapsed;
+        let names: Vec<String> = self.contacts.keys().cloned().collect();
+        for name in &names {
+            self.drop_old_boxes(turn, name);
+            self.expire(turn, name);
+            self.try_again(turn, name);
+            self.give_up_handshake(turn, name);
+        }
+        self.send_goodbyes(turn);
+        self.send_due(turn);
+        self.check_due(turn);
+    }
+
+    /// Whether somebody looks at the app: then it waits at the relays for whatever comes, instead of checking once a minute.
+    pub fn set_foreground(&mut self, turn: &mut Turn<'_>, foreground: bool) {
+        self.foreground = foreground;
+        self.tick(turn);
+    }
+
+    /// Makes a link for somebody. It is on disk before [`Output::Event`] gives it as [`Event::Shared`].
+    ///
+    /// # Errors
+    /// If the name is taken or the relays are none or too many.
+    pub fn share(
+        &mut self,
+        turn: &mut Turn<'_>,
+        name: &str,
+        options: ShareOptions,
+    ) -> Result<Connectoid, NotDone> {
+        self.free_name(name)?;
+        if !(1..=crate::protocol::limits::MAX_RELAYS).contains(&options.relays.len()) {
+            return Err(NotDone::Relays(options.relays.len()));
+        }
+        let mut own = OwnBox::generate(&mut turn.rng, options.relays, options.ext);
+        if options.without_secret {
+            own.secret = None;
+        }
+        let connectoid = own.connectoid();
+        let life = options.expires_in.map(|life| u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
+        let link = SharedLink::new(life.map(|life| turn.now.saturating_add(life)));
+        self.add(Contact::shared(name.to_owned(), own, link, turn.now));
+        self.store(name, PersistPoint::Shared);
+        self.event(Event::Shared { contact: name.to_owned() });
+        self.tick(turn);
+        Ok(connectoid)
+    }
+
+    /// Connects to whoever shared a link, and goes on trying for 48 hours.
+    ///
+    /// The own box is at the relays of the link, with its `ext`.
+    ///
+    /// # Errors
+    /// If the name is taken or the link is one's own.
+    pub fn connect(&mut self, turn: &mut Turn<'_>, link: &FoundLink, name: &str) -> Result<(), NotDone> {
+        self.free_name(name)?;
+        let FoundLink { connectoid, place } = link;
+        if self.is_own(&connectoid.key) {
+            return Err(NotDone::OwnLink);
+        }
+        let own = OwnBox::generate(&mut turn.rng, connectoid.relays.clone(), connectoid.ext.clone());
+        let seen = *place == Some(Place::Query);
+        let mut contact = Contact::linked(name.to_owned(), own, connectoid.clone(), seen, turn.now);
+        contact.connecting = Some(Connecting { since: turn.now, tries: 0 });
+        self.add(contact);
+        self.store(name, PersistPoint::ConnectBegun);
+        self.plan_next_try(turn, name);
+        self.tick(turn);
+        Ok(())
+    }
+
+    /// Connects to a contact again, and goes on trying for 48 hours. Nothing happens if it is connected.
+    ///
+    /// # Errors
+    /// If there is no such contact, or nobody used its link yet.
+    pub fn reconnect(&mut self, turn: &mut Turn<'_>, name: &str) -> Result<(), NotDone> {
+        let contact = self.contacts.get_mut(name).ok_or_else(|| NotDone::NoContact(name.to_owned()))?;
+        if contact.peer.is_none() {
+            return Err(NotDone::NobodyThere(name.to_owned()));
+        }
+        if self.live.get(name).is_some_and(|live| live.open.is_some()) {
+            return Ok(());
+        }
+        contact.connecting = Some(Connecting { since: turn.now, tries: 0 });
+        self.store(name, PersistPoint::ConnectBegun);
+        self.plan_next_try(turn, name);
+        self.tick(turn);
+        Ok(())
+    }
+
+    /// Ends the session with a contact, and any attempt to make one. It can be made again.
+    pub fn disconnect(&mut self, turn: &mut Turn<'_>, name: &str) {
+        self.stop_trying(name, PersistPoint::Disconnected);
+        self.close_sessions(name);
+        self.tick(turn);
+    }
+
+    /// Records what the two people said of the short authentication string. If it differs the session ends.
+    ///
+    /// # Errors
+    /// If there is no such contact, or nothing was there to compare yet.
+    pub fn verify(&mut self, turn: &mut Turn<'_>, name: &str, same: bool) -> Result<(), NotDone> {
+        let contact = self.contacts.get_mut(name).ok_or_else(|| NotDone::NoContact(name.to_owned()))?;
+        if contact.sas.is_none() {
+            return Err(NotDone::NothingToCompare(name.to_owned()));
+        }
+        let held = !contact.may_exchange();
+        contact.verification = if same { Verification::Verified } else { Verification::Mismatch };
+        self.store(name, PersistPoint::Verified);
+        if !same {
+            self.alarm(name, Alarm::StringsDiffer);
+            self.disconnect(turn, name);
+        } else if held && self.live.get(name).is_some_and(|live| live.open.is_some()) {
+            self.event(Event::MayExchange { contact: name.to_owned() });
+        }
+        Ok(())
+    }
+
+    /// A contact as it is now: what is to be stored at an [`Output::Store`]. None if its keys are to be deleted.
+    pub fn contact(&self, name: &str) -> Option<&Contact> {
+        self.contacts.get(name)
+    }
+
+    /// All contacts, by name.
+    pub fn contacts(&self) -> impl Iterator<Item = &Contact> {
+        self.contacts.values()
+    }
+
+    /// What is left of contacts that were unshared, to be stored with every [`Output::Store`].
+    pub fn goodbyes(&self) -> &[Goodbye] {
+        &self.goodbyes
+    }
+
+    /// Takes the notes that came from a contact out of its inbox: call it once they were handed on.
+    pub fn take_notes(&mut self, name: &str) -> Vec<super::contact::InboxNote> {
+        let notes = self.contacts.get_mut(name).map(|contact| std::mem::take(&mut contact.inbox));
+        let notes = notes.unwrap_or_default();
+        if !notes.is_empty() {
+            self.store(name, PersistPoint::NotesHandedOver);
+        }
+        notes
+    }
+
+    /// What a relay replied to [`Output::Request`], or why it did not: the status and the body as they came, at most 1 MiB.
+    pub fn replied(&mut self, turn: &mut Turn<'_>, request: RequestId, reply: Result<(u16, &[u8]), NoReply>) {
+        match self.asked.remove(&request) {
+            // Cancelled meanwhile, or none of ours.
+            None => return,
+            Some(Asked::Check { relay, ext }) => self.checked(turn, &relay, &ext, reply),
+            Some(Asked::Receive { relay, ext, key }) => self.received(turn, &relay, &ext, key, reply),
+            Some(Asked::Acknowledge { relay }) => {
+                let _ = self.read::<serde_json::Value>(&relay, reply);
+            }
+            Some(Asked::Send { outgoing, relay }) => self.sent(turn, outgoing, &relay, reply),
+            Some(Asked::Delete { relay, key }) => self.deletion_step(turn, &relay, key, reply),
+        }
+        self.tick(turn);
+    }
+
+    fn free_name(&self, name: &str) -> Result<(), NotDone> {
+        if self.contacts.contains_key(name) { Err(NotDone::NameTaken(name.to_owned())) } else { Ok(()) }
+    }
+
+    fn add(&mut self, contact: Contact) {
+        self.live.insert(contact.name.clone(), Live::default());
+        self.contacts.insert(contact.name.clone(), contact);
+    }
+
+    /// Whether a box is one's own, of any contact.
+    fn is_own(&self, key: &PublicKey) -> bool {
+        let mut boxes = self.contacts.values().flat_map(|contact| &contact.boxes);
+        boxes.any(|own| own.key.public() == *key) || self.other_boxes.contains(key)
+    }
+
+    /// Says that an unused link has expired, once.
+    fn expire(&mut self, turn: &Turn<'_>, name: &str) {
+        let Some(contact) = self.contacts.get_mut(name).filter(|contact| contact.has_expired(turn.now))
+        else {
+            return;
+        };
+        if let Some(link) = &mut contact.link {
+            link.state = LinkState::Closed;
+        }
+        self.store(name, PersistPoint::LinkExpired);
+        self.event(Event::LinkExpired { contact: name.to_owned() });
+    }
+
+    fn new_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    fn store(&mut self, contact: &str, point: PersistPoint) {
+        self.outputs.push_back(Output::Store { contact: contact.to_owned(), point });
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn alarm(&mut self, contact: &str, alarm: Alarm) {
+        self.event(Event::Alarm { contact: contact.to_owned(), alarm });
+    }
+}

@@ -1,0 +1,6 @@
+//! Several state machines, relays between them and channels that open, all under a time that jumps from event to event.
+
+mod attacks;
+mod relay;
+mod together;
+mod world;
