@@ -51,10 +51,14 @@ const MAX_REASON_CHARS: usize = 200;
 
 /// Talks to relays. Connections are kept and used again; a clone shares them.
 ///
-/// It lives in the tokio runtime (with I/O and time) in which it is used, and does not outlive it. Dropping one of its
-/// futures ends the request: its connection, or the attempt at one, is closed, and nothing goes on behind one's back.
-/// The relay may have done what it was asked by then; to ask again with the same bytes is safe. Each request takes a
-/// connection, and at most 1 MiB for its reply; how many go at once is for the caller to bound.
+/// It belongs to the tokio runtime (with I/O and time) in which it is used.
+///
+/// **Cancellation.** Any of its futures may be dropped at any time: that closes the request's connection, or the attempt
+/// at one. (A name that the system is looking up is looked up to its end, and forgotten.) The relay may have done by
+/// then what it was asked; to ask again with the same bytes is safe.
+///
+/// **Back-pressure.** It has no queue. Each request under way takes a connection, and at most 1 MiB for its reply; how
+/// many there are at once is for the caller to bound.
 #[derive(Clone)]
 pub struct Transport {
     client: Client<HttpsConnector<Way>, Full<Bytes>>,

@@ -208,25 +208,41 @@ fn a_connection_is_used_again_and_replaced() {
 
 #[test]
 fn a_request_that_is_dropped_closes_its_connection() {
-    let (asked, was_asked) = mpsc::channel();
-    let (left, has_left) = mpsc::channel();
-    let url = evil_stream(move |body, stream| {
-        asked.send(body.to_owned()).unwrap();
-        left.send(stream.read(&mut [0]).unwrap()).unwrap();
-    });
-    let relay: RelayUrl = url.parse().unwrap();
-    block_on(async {
-        let transport = Transport::new();
-        let asking = tokio::spawn({
-            let transport = transport.clone();
-            async move { transport.ask::<Done>(&relay, &send()).await }
+    let dropped = |url: &str, asked: mpsc::Receiver<()>, left: mpsc::Receiver<usize>| {
+        let relay: RelayUrl = url.parse().unwrap();
+        block_on(async {
+            let transport = Transport::new();
+            let clone = transport.clone();
+            let asking = tokio::spawn(async move { clone.ask::<Done>(&relay, &send()).await });
+            asked.recv_timeout(PATIENCE).unwrap();
+            asking.abort();
+            assert!(asking.await.unwrap_err().is_cancelled());
+            assert_eq!(left.recv_timeout(PATIENCE), Ok(0), "the end of the client's side");
+            drop(transport);
         });
-        assert_eq!(was_asked.recv_timeout(PATIENCE).unwrap(), SEND);
-        asking.abort();
-        assert!(asking.await.unwrap_err().is_cancelled());
-        assert_eq!(has_left.recv_timeout(PATIENCE), Ok(0), "the end of the client's side");
-        drop(transport);
+    };
+    let (asking, asked) = mpsc::channel();
+    let (leaving, left) = mpsc::channel();
+    let url = evil_stream(move |body, stream| {
+        assert_eq!(body, SEND);
+        asking.send(()).unwrap();
+        leaving.send(stream.read(&mut [0]).unwrap()).unwrap();
     });
+    dropped(&url, asked, left);
+
+    // One that has not even begun: the server is silent after the ClientHello.
+    let (listener, url) = listener();
+    let (asking, asked) = mpsc::channel();
+    let (leaving, left) = mpsc::channel();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = [0; 5];
+        stream.read_exact(&mut head).unwrap();
+        stream.read_exact(&mut vec![0; usize::from(head[3]) * 256 + usize::from(head[4])]).unwrap();
+        asking.send(()).unwrap();
+        leaving.send(stream.read(&mut [0]).unwrap()).unwrap();
+    });
+    dropped(&url.replace("http:", "https:"), asked, left);
 }
 
 #[test]
