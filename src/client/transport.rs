@@ -5,6 +5,7 @@
 use std::{
     error::Error,
     fmt, io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -50,10 +51,14 @@ const MAX_REASON_CHARS: usize = 200;
 
 /// Talks to relays. Connections are kept and used again; a clone shares them.
 ///
-/// It lives in the tokio runtime (with I/O and time) in which it is used, and does not outlive it. Dropping one of its
-/// futures ends the request: its connection, or the attempt at one, is closed, and nothing goes on behind one's back.
-/// The relay may have done what it was asked by then; to ask again with the same bytes is safe. Each request takes a
-/// connection, and at most 1 MiB for its reply; how many go at once is for the caller to bound.
+/// It belongs to the tokio runtime (with I/O and time) in which it is used.
+///
+/// **Cancellation.** Any of its futures may be dropped at any time: that closes the request's connection, or the attempt
+/// at one. (A name that the system is looking up is looked up to its end, and forgotten.) The relay may have done by
+/// then what it was asked; to ask again with the same bytes is safe.
+///
+/// **Back-pressure.** It has no queue. Each request under way takes a connection, and at most 1 MiB for its reply; how
+/// many there are at once is for the caller to bound.
 #[derive(Clone)]
 pub struct Transport {
     client: Client<HttpsConnector<Way>, Full<Bytes>>,
@@ -231,9 +236,8 @@ impl Service<Uri> for Way {
             let connecting = self.direct.call(to);
             return Box::pin(async move {
                 let stream = connecting.await.map_err(|error| NoWay(words(&error)))?;
-                // What is not encrypted does not leave this machine, whatever a name under localhost leads to.
-                if local && !stream.inner().peer_addr().is_ok_and(|address| address.ip().is_loopback()) {
-                    return Err(NoWay("http is for this machine only, and its name leads elsewhere".into()));
+                if local {
+                    stream.inner().peer_addr().map_err(|error| NoWay(words(&error))).and_then(is_here)?;
                 }
                 Ok(stream)
             });
@@ -254,48 +258,63 @@ impl Service<Uri> for Way {
     }
 }
 
+/// What is not encrypted does not leave this machine, whatever a name under localhost leads to.
+fn is_here(peer: SocketAddr) -> Result<(), NoWay> {
+    if peer.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    Err(NoWay(format!("http is for this machine only, and its name leads to {}", peer.ip())))
+}
+
 fn unreachable(error: &(dyn Error + 'static)) -> NoReply {
     NoReply::Unreachable(words(error))
 }
 
-/// An error as a few words for a person: of all its causes the one that says most.
+/// An error as a few words for a person: of the first of its causes that is known here, else of the deepest.
 fn words(error: &(dyn Error + 'static)) -> String {
     let (mut cause, mut deepest) = (Some(error), error);
     while let Some(error) = cause {
         if let Some(NoWay(words)) = error.downcast_ref() {
             return words.clone();
         }
-        if let Some(error) = error.downcast_ref::<rustls::Error>() {
-            return words_of_tls(error);
-        }
-        if let Some(error) = error.downcast_ref::<hyper::Error>() {
-            if error.is_parse() {
-                return "its reply is not HTTP".into();
-            }
-            if error.is_incomplete_message() {
-                return "it closed the connection without a whole reply".into();
-            }
+        let tls = error.downcast_ref().map(words_of_tls);
+        let http = error.downcast_ref().and_then(words_of_http);
+        let io = error.downcast_ref::<io::Error>();
+        if let Some(words) = tls.or(http).or(io.and_then(words_of_io)) {
+            return words.into();
         }
         deepest = error;
         // What an io::Error was made of is not among its sources.
-        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        cause = match io.and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => error.source(),
         };
     }
-    let words = match deepest.downcast_ref().map(io::Error::kind) {
-        Some(io::ErrorKind::ConnectionRefused) => "nothing listens there (connection refused)",
-        Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => "it closed the connection",
-        Some(io::ErrorKind::UnexpectedEof) => "it closed the connection without a whole reply",
-        Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => "there is no way to it",
-        Some(io::ErrorKind::TimedOut) => "nothing answers there",
-        _ => return one_line(&deepest.to_string(), MAX_REASON_CHARS),
-    };
-    words.into()
+    one_line(&deepest.to_string(), MAX_REASON_CHARS)
 }
 
-fn words_of_tls(error: &rustls::Error) -> String {
-    let words = match error {
+/// An end that came too early, wherever it was noticed.
+const CUT: &str = "it closed the connection without a whole reply";
+
+fn words_of_io(error: &io::Error) -> Option<&'static str> {
+    Some(match error.kind() {
+        io::ErrorKind::ConnectionRefused => "nothing listens there (connection refused)",
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => CUT,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "there is no way to it",
+        io::ErrorKind::TimedOut => "nothing answers there",
+        _ => return None,
+    })
+}
+
+fn words_of_http(error: &hyper::Error) -> Option<&'static str> {
+    if error.is_parse() {
+        return Some("its reply is not HTTP");
+    }
+    error.is_incomplete_message().then_some(CUT)
+}
+
+fn words_of_tls(error: &rustls::Error) -> &'static str {
+    match error {
         rustls::Error::InvalidCertificate(certificate) => match certificate {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "its certificate has expired, or this machine's clock is wrong"
@@ -306,11 +325,37 @@ fn words_of_tls(error: &rustls::Error) -> String {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "its certificate is for another name"
             }
-            CertificateError::UnknownIssuer => "its certificate is from no authority that is known here",
-            other => return one_line(&format!("its certificate is not valid: {other}"), MAX_REASON_CHARS),
+            // One that signed itself is either.
+            CertificateError::UnknownIssuer | CertificateError::Other(_) => {
+                "its certificate is from no authority that is known here"
+            }
+            _ => "its certificate is not valid",
         },
         rustls::Error::InvalidMessage(_) => "it does not speak TLS",
-        other => return one_line(&format!("TLS failed: {other}"), MAX_REASON_CHARS),
-    };
-    words.into()
+        rustls::Error::AlertReceived(_) => "it refused the TLS connection",
+        _ => "no TLS connection came about with it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_encrypted_stays_here() {
+        for here in ["127.0.0.1:80", "127.9.9.9:8080", "[::1]:80", "[::ffff:127.0.0.1]:80"] {
+            assert!(is_here(here.parse().unwrap()).is_ok(), "{here}");
+        }
+        for (elsewhere, address) in [
+            ("192.168.1.5:80", "192.168.1.5"),
+            ("0.0.0.0:80", "0.0.0.0"),
+            ("[2001:db8::1]:80", "2001:db8::1"),
+            ("[::ffff:10.0.0.1]:80", "::ffff:10.0.0.1"),
+        ] {
+            assert_eq!(
+                is_here(elsewhere.parse().unwrap()).unwrap_err().to_string(),
+                format!("http is for this machine only, and its name leads to {address}")
+            );
+        }
+    }
 }

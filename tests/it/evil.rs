@@ -20,12 +20,12 @@ use crate::{
 };
 
 /// A server that answers every request with these bytes and closes.
-fn evil(reply: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> String {
+pub fn evil(reply: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> String {
     evil_stream(move |body, stream| drop(stream.write_all(&reply(body))))
 }
 
 /// A server that does what it likes with every request's body and connection. Ends with the test process.
-fn evil_stream(reply: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> String {
+pub fn evil_stream(reply: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let reply = Arc::new(reply);
@@ -42,7 +42,7 @@ fn evil_stream(reply: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> 
 }
 
 /// Reads a request; its body.
-fn read_request(stream: &TcpStream) -> io::Result<String> {
+pub fn read_request(stream: &TcpStream) -> io::Result<String> {
     let mut reader = BufReader::new(stream);
     let mut length = 0;
     loop {
@@ -61,7 +61,7 @@ fn read_request(stream: &TcpStream) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
-fn reply(status: &str, body: &str) -> Vec<u8> {
+pub fn reply(status: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}").into_bytes()
 }

@@ -40,6 +40,7 @@ mod settings;
 mod shell;
 mod slow;
 mod store;
+mod transport;
 mod vectors;
 mod waiting;
 mod wire;
