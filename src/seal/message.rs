@@ -875,6 +875,26 @@ mod tests {
     }
 
     #[test]
+    fn payloads_cut_or_changed_anywhere_are_no_panic() {
+        let mut peers = peers();
+        for content in one_of_each() {
+            let payload = peers.seal(&content).unwrap().payload;
+            for index in 0..payload.len() {
+                assert_eq!(
+                    read_body(content.typ(), &payload[..index]).err(),
+                    Some(Junk::Envelope),
+                    "{index}"
+                );
+                for byte in [0, b'"', b'0', b'{', b']', 0xFF] {
+                    let mut changed = payload.clone();
+                    changed[index] = byte;
+                    let _: Result<_, Junk> = read_body(content.typ(), &changed);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_each_type_has_to_carry() {
         let mut peers = peers();
         let [offer, answer, candidate, refuse, _, bye, _] = one_of_each();

@@ -148,9 +148,22 @@ fn lp16(x: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use hkdf::Hkdf;
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
+
+    #[test]
+    fn hkdf_is_that_of_the_crate() {
+        for salt in [[0; 48], [0xFF; 48]] {
+            let mut theirs = [0; 48];
+            Hkdf::<Sha384>::new(Some(&salt), &[5; 64]).expand(b"two parts", &mut theirs).unwrap();
+            assert_eq!(*hkdf(&salt, &[5; 64], &[b"two ", b"parts"]), theirs);
+        }
+        let mut short = [0; 8];
+        Hkdf::<Sha384>::new(Some(b"s"), b"").expand(b"", &mut short).unwrap();
+        assert_eq!(hkdf(b"s", b"", &[])[..8], short);
+    }
 
     #[test]
     fn only_the_same_key_mode_and_purpose_open() {

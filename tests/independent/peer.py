@@ -5,11 +5,15 @@ For tests, not for people: private keys are arguments. Errors are one line on st
 
 import argparse
 import base64
+import contextlib
 import hashlib
 import hmac
+import ipaddress
 import json
+import math
 import re
 import sys
+import urllib.parse
 import warnings
 
 warnings.simplefilter("ignore")  # of the imports below about old ciphers: stderr is for our one line
@@ -26,11 +30,25 @@ SUITE = CipherSuite.new(KEMId.DHKEM_P384_HKDF_SHA384, KDFId.HKDF_SHA384, AEADId.
 SEALED_SIZES = (4096, 8192, 16384)
 OVERHEAD = 1 + 97 + 16  # version, enc, tag
 TYPES = ("offer", "answer", "candidate", "refuse", "bye", "note")
-TYPES_WITH_IK = ("offer", "answer", "refuse", "note")
+TYPES_WITHOUT_IK = ("candidate", "bye")
 
 
 class Fault(Exception):
-    """What is wrong with the input, in one line."""
+    """What is wrong with the input, in one line; `why` is the word for it in the files of vectors."""
+
+    def __init__(self, message, why=None):
+        super().__init__(message)
+        self.why = why
+
+
+@contextlib.contextmanager
+def failing(why):
+    """What goes wrong inside goes wrong for this reason, if none is given there."""
+    try:
+        yield
+    except Fault as e:
+        e.why = e.why or why
+        raise
 
 
 # Bytes and text
@@ -76,10 +94,32 @@ def no_duplicates(pairs):
     return dict(pairs)
 
 
+def no_constants(name):
+    raise ValueError(f"{name} is not JSON")
+
+
+def finite(digits):
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("a number out of range")
+    return number
+
+
+def plain_integer(digits):
+    return -0.0 if digits == "-0" else int(digits)
+
+
 def unjson(data, what):
-    """A JSON object in UTF-8, no key twice."""
+    """A JSON object in UTF-8, no key twice, its text Unicode."""
     try:
-        value = json.loads(data.decode(), object_pairs_hook=no_duplicates)
+        value = json.loads(
+            data.decode(),
+            object_pairs_hook=no_duplicates,
+            parse_constant=no_constants,
+            parse_float=finite,
+            parse_int=plain_integer,
+        )
+        compact(value)  # fails for half a surrogate pair
     except (ValueError, RecursionError) as e:
         raise Fault(f"{what} is not JSON: {e}") from None
     if not isinstance(value, dict):
@@ -131,8 +171,32 @@ def box_key(sk_hex, pub_text):
 # The link (section 1)
 
 
+def is_loopback(host):
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def canonical_of(url):
+    """The canonical spelling of a relay's URL: WHATWG's rules for the URLs that people write, not all of them."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        raise Fault(f"not a URL: {url!r}", "relay") from None
+    if scheme not in ("https", "http") or not host or not re.fullmatch("[a-z0-9.:-]+", host):
+        raise Fault(f"not a relay's URL: {url!r}", "relay")
+    if scheme == "http" and not is_loopback(host):
+        raise Fault(f"{url} would be unencrypted", "relay")
+    origin = f"{scheme}://" + (f"[{host}]" if ":" in host else host)
+    if port not in (None, {"https": 443, "http": 80}[scheme]):
+        origin += f":{port}"
+    return origin + ("" if parts.path == "/" else parts.path)
+
+
 def canonical_relay(url):
-    """The spelling of a relay's URL that formulas use: enough of WHATWG's rules to catch a slip, not all of them."""
+    """A relay's URL that must be in its canonical spelling."""
     if not re.fullmatch(r"https?://[^/?#@\sA-Z]+(/[^?#\s]+)?", url):
         raise Fault(f"not a canonical relay URL: {url!r}")
     return url
@@ -141,26 +205,65 @@ def canonical_relay(url):
 def parse_connectoid(text):
     parts = text.split(".")
     if not 2 <= len(parts) <= 4:
-        raise Fault("a connectoid has 2 to 4 parts")
-    pub = un_pub(parts[0])
-    try:
-        relays = unb64(parts[1], "relay URLs").decode().split(" ")
-    except UnicodeDecodeError:
-        raise Fault("relay URLs are not UTF-8") from None
-    if len(relays) > 4:
-        raise Fault("more than 4 relays")
+        raise Fault("a connectoid has 2 to 4 parts", "parts")
+    if len(parts) == 3 and not parts[2]:
+        raise Fault("it ends with a dot", "cut")
+    with failing("key"):
+        pub = un_pub(parts[0])
+    with failing("relays"):
+        try:
+            relays = [url for url in unb64(parts[1], "relay URLs").decode().split(" ") if url]
+        except UnicodeDecodeError:
+            raise Fault("relay URLs are not UTF-8") from None
+    if not 1 <= len(relays) <= 4:
+        raise Fault("not 1 to 4 relays", "relay-count")
+    relays = [canonical_of(url) for url in relays]
+    ext = parts[2] if len(parts) > 2 else ""
+    with failing("ext"):
+        unb64(ext, "ext")
+        if len(ext) > 1024:
+            raise Fault("ext is longer than 1024 characters")
     secret = None
     if len(parts) == 4:
-        tagged = unb64(parts[3], "link secret", 33)
-        if tagged[0] != 1:
-            raise Fault("unknown link version")
-        secret = tagged[1:]
-    return {
-        "pub": pub,
-        "relays": [canonical_relay(url) for url in relays],
-        "ext": (parts[2] or None) if len(parts) > 2 else None,
-        "secret": secret,
-    }
+        with failing("secret"):
+            tagged = unb64(parts[3], "link secret")
+            if tagged and tagged[0] != 1:
+                raise Fault("unknown link version", "secret-version")
+            secret = unb64(parts[3], "link secret", 33)[1:]
+    return {"pub": pub, "relays": relays, "ext": ext or None, "secret": secret}
+
+
+def return_connectoid(value):
+    """The one inside a message or a frame: without its secret nobody could write back so that it counts."""
+    try:
+        connectoid = parse_connectoid(text_in(value, "connectoid"))
+    except Fault as e:
+        raise Fault(f"connectoid: {e}") from None
+    if connectoid["secret"] is None:
+        raise Fault("the connectoid has no secret")
+    return connectoid
+
+
+def write_connectoid(connectoid):
+    parts = [b64(connectoid["pub"]), b64(" ".join(connectoid["relays"]).encode())]
+    if connectoid["ext"] or connectoid["secret"]:
+        parts.append(connectoid["ext"] or "")
+    if connectoid["secret"]:
+        parts.append(b64(b"\x01" + connectoid["secret"]))
+    return ".".join(parts)
+
+
+def find_connectoid(text):
+    """The connectoid in a link, and where it stood."""
+    text = text.strip()
+    if "://" not in text:
+        return text.removeprefix("connectoid="), None
+    before, _, in_fragment = text.partition("#")
+    for place, where in (("fragment", in_fragment), ("query", before.partition("?")[2])):
+        found = re.search(r"(?:^|[?&/#;!])connectoid=([^&]*)", where)
+        if found:
+            return found.group(1), place
+    raise Fault("there is no connectoid in this URL", "no-connectoid")
 
 
 # HPKE (section 3): one context seals one message
@@ -170,10 +273,12 @@ def hkdf(salt, ikm, info, length):
     return HKDF(algorithm=hashes.SHA384(), length=length, salt=salt, info=info).derive(ikm)
 
 
-def seal(pub, plaintext, info, aad, psk=b"", psk_id=b""):
+def seal(pub, plaintext, info, aad, psk=b"", psk_id=b"", ikm_e=None):
+    """`ikm_e`: what the ephemeral key is derived of, for the vectors; random otherwise."""
     uncompressed = public_key(pub, "pub").public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     recipient = SUITE.kem.deserialize_public_key(uncompressed)
-    enc, context = SUITE.create_sender_context(recipient, info=info, psk=psk, psk_id=psk_id)
+    ephemeral = SUITE.kem.derive_key_pair(ikm_e) if ikm_e else None
+    enc, context = SUITE.create_sender_context(recipient, info=info, psk=psk, psk_id=psk_id, eks=ephemeral)
     return b64(b"\x01" + enc + context.seal(plaintext, aad=aad))
 
 
@@ -191,8 +296,8 @@ def unseal(sk, sealed, info, aad, psk=b"", psk_id=b""):
 # The question (section 3)
 
 
-def question_seal(pub, relay, plaintext):
-    return seal(pub, plaintext, b"connectoid/1 question", lp16(relay.encode()) + pub)
+def question_seal(pub, relay, plaintext, ikm_e=None):
+    return seal(pub, plaintext, b"connectoid/1 question", lp16(relay.encode()) + pub, ikm_e=ikm_e)
 
 
 def question_open(sk, pub, relay, question):
@@ -236,61 +341,119 @@ def signed_bytes(payload_field):
     return b"connectoid/1 sig\x00" + payload_field.encode("ascii")
 
 
-def message_seal(pub, secret, sign_key, payload):
-    field = b64(compact(payload))
-    r, s = decode_dss_signature(sign_key.sign(signed_bytes(field), ec.ECDSA(hashes.SHA384())))
+def message_seal(pub, secret, sign_key, payload, ikm_e=None):
+    field = b64(payload)
+    algorithm = ec.ECDSA(hashes.SHA384(), deterministic_signing=True)
+    r, s = decode_dss_signature(sign_key.sign(signed_bytes(field), algorithm))
     sig = r.to_bytes(48, "big") + s.to_bytes(48, "big")
-    plaintext = lp32(compact({"alg": "ES384", "payload": field, "sig": b64(sig)}))
+    return envelope_seal(pub, secret, compact({"alg": "ES384", "payload": field, "sig": b64(sig)}), ikm_e)
+
+
+def envelope_seal(pub, secret, envelope, ikm_e=None):
+    plaintext = lp32(envelope)
     for size in SEALED_SIZES:
         if len(plaintext) <= size - OVERHEAD:
             padded = plaintext.ljust(size - OVERHEAD, b"\x00")
-            return seal(pub, padded, b"connectoid/1 message", b"connectoid/1\x01", **message_keys(pub, secret))
+            keys = message_keys(pub, secret)
+            return seal(pub, padded, b"connectoid/1 message", b"connectoid/1\x01", **keys, ikm_e=ikm_e)
     raise Fault(f"the message is too large: {len(plaintext)} bytes, {SEALED_SIZES[-1] - OVERHEAD} at most")
 
 
-def message_open(sk, pub, secret, data, ik=None):
+def message_open(sk, pub, secret, data, known=None):
     """The payload's bytes and its object, checked in the order of the protocol; all but `n` repeats and pinning,
-    which need a memory. `ik` is the pinned signing key, which `candidate` and `bye` do not carry."""
-    sealed = unb64(data, "data")
+    which need a memory. `known` is the signing key of `candidate` and `bye`, which do not carry one."""
+    with failing("seal"):
+        sealed = unb64(data, "data")
+        plaintext = unseal(sk, sealed, b"connectoid/1 message", b"connectoid/1\x01", **message_keys(pub, secret))
     if len(sealed) not in SEALED_SIZES:
-        raise Fault(f"{len(sealed)} bytes are none of the sizes {SEALED_SIZES}")
-    plaintext = unseal(sk, sealed, b"connectoid/1 message", b"connectoid/1\x01", **message_keys(pub, secret))
+        raise Fault(f"{len(sealed)} bytes are none of the sizes {SEALED_SIZES}", "size")
     length = int.from_bytes(plaintext[:4], "big")
     if length > len(plaintext) - 4:
-        raise Fault("the envelope is longer than the message")
+        raise Fault("the envelope is longer than the message", "envelope")
     if any(plaintext[4 + length :]):
-        raise Fault("the padding is not zero")
-    envelope = unjson(plaintext[4 : 4 + length], "the envelope")
-    if envelope.get("alg") != "ES384":
-        raise Fault(f"alg is {envelope.get('alg')!r}, not ES384")
-    payload_bytes = unb64(envelope.get("payload"), "payload")
-    sig = unb64(envelope.get("sig"), "sig", 96)
+        raise Fault("the padding is not zero", "padding")
+    with failing("envelope"):
+        return payload_in(plaintext[4 : 4 + length], pub, known)
+
+
+def payload_in(envelope, pub, known):
+    envelope = unjson(envelope, "the envelope")
+    alg, field, sig = (text_in(envelope, name) for name in ("alg", "payload", "sig"))
+    if alg != "ES384":
+        raise Fault(f"alg is {alg!r}, not ES384", "alg")
+    payload_bytes = unb64(field, "payload")
     payload = unjson(payload_bytes, "the payload")
+    version, typ = integer_in(payload, "v"), text_in(payload, "typ")
+    ik = known
+    if typ not in TYPES_WITHOUT_IK:
+        ik = un_pub(payload.get("ik"), "ik")
+    elif typ == "candidate":
+        unb64(payload.get("re"), "re", 48)
+    if ik is None:
+        raise Fault(f"{typ} carries no ik: give the known one with --ik", "signer")
 
-    claimed = un_pub(payload["ik"], "ik") if "ik" in payload else None
-    if ik is None and claimed is None:
-        raise Fault("the payload names no ik: give the pinned one with --ik")
-    if ik is not None and claimed is not None and claimed != ik:
-        raise Fault("ik is not the pinned one")
-    r, s = int.from_bytes(sig[:48], "big"), int.from_bytes(sig[48:], "big")
-    try:
-        key = public_key(ik or claimed, "ik")
-        key.verify(encode_dss_signature(r, s), signed_bytes(envelope["payload"]), ec.ECDSA(hashes.SHA384()))
-    except InvalidSignature:
-        raise Fault("the signature is wrong") from None
+    with failing("signature"):
+        sig = unb64(sig, "sig", 96)
+        r, s = int.from_bytes(sig[:48], "big"), int.from_bytes(sig[48:], "big")
+        try:
+            key = public_key(ik, "ik")
+            key.verify(encode_dss_signature(r, s), signed_bytes(field), ec.ECDSA(hashes.SHA384()))
+        except InvalidSignature:
+            raise Fault("the signature is wrong") from None
 
-    if type(payload.get("v")) is not int or payload["v"] != 1:
-        raise Fault("v is not 1")
-    if payload.get("typ") not in TYPES:
-        raise Fault(f"typ is {payload.get('typ')!r}")
+    if version != 1:
+        raise Fault("v is not 1", "version")
+    if typ not in TYPES:
+        raise Fault(f"typ is {typ!r}", "type")
     if un_pub(payload.get("to"), "to") != pub:
-        raise Fault("to is another box")
-    if payload["typ"] in TYPES_WITH_IK and claimed is None:
-        raise Fault("ik is missing")
+        raise Fault("to is another box", "address")
     for name in ("n", "ts"):
-        if type(payload.get(name)) is not int or not 0 <= payload[name] < 2**53:
-            raise Fault(f"{name} is not an integer below 2^53")
+        integer_in(payload, name)
+    check_body(payload)
     return payload_bytes, payload
+
+
+def text_in(value, name):
+    if not isinstance(value.get(name), str):
+        raise Fault(f"{name} is not text")
+    return value[name]
+
+
+def integer_in(value, name):
+    if type(value.get(name)) is not int or not 0 <= value[name] < 2**53:
+        raise Fault(f"{name} is not an integer below 2^53")
+    return value[name]
+
+
+def check_body(payload):
+    """The fields of each type."""
+    typ = payload["typ"]
+    if typ in ("answer", "candidate", "refuse"):
+        unb64(payload.get("re"), "re", 48)
+    if typ == "offer":
+        return_connectoid(payload)
+        unb64(payload.get("sasCommit"), "sasCommit", 48)
+        check_sdp(payload.get("sdpOffer"), "offer")
+    elif typ == "answer":
+        unb64(payload.get("sasNonce"), "sasNonce", 32)
+        check_sdp(payload.get("sdpAnswer"), "answer")
+    elif typ == "candidate":
+        candidates = payload.get("candidates")
+        if not isinstance(candidates, list) or not all(isinstance(one, dict) for one in candidates):
+            raise Fault("candidates is not a list of objects")
+        if not 1 <= len(candidates) <= 32:
+            raise Fault("not 1 to 32 candidates")
+    elif typ == "refuse":
+        if text_in(payload, "reason") not in ("link-used", "declined"):
+            raise Fault("an unknown reason")
+    elif typ == "note":
+        unb64(payload.get("note"), "note")
+
+
+def check_sdp(description, typ):
+    if not isinstance(description, dict) or text_in(description, "type") != typ:
+        raise Fault(f"not an SDP of type {typ}")
+    fingerprint(text_in(description, "sdp"))
 
 
 # The data channel and the short string (sections 5 and 6): for the vectors only
@@ -299,6 +462,15 @@ def message_open(sk, pub, secret, data, ik=None):
 EMOJI = (
     "🐶 🐱 🦁 🐎 🦄 🐷 🐘 🐰 🐼 🐓 🐧 🐢 🐟 🐙 🦋 🌷 🌳 🌵 🍄 🌏 🌙 ☁️ 🔥 🍌 🍎 🍓 🌽 🍕 🎂 ❤️ 😀 🤖 "
     "🎩 👓 🔧 🎅 👍 ☂️ ⌛ ⏰ 🎁 💡 📕 ✏️ 📎 ✂️ 🔒 🔑 🔨 ☎️ 🏁 🚂 🚲 ✈️ 🚀 🏆 ⚽ 🎸 🎺 🔔 ⚓ 🎧 📁 📌"
+).split()
+
+
+EMOJI_NAMES = (
+    "Dog Cat Lion Horse Unicorn Pig Elephant Rabbit Panda Rooster Penguin Turtle Fish Octopus Butterfly Flower "
+    "Tree Cactus Mushroom Globe Moon Cloud Fire Banana Apple Strawberry Corn Pizza Cake Heart Smiley Robot "
+    "Hat Glasses Spanner Santa ThumbsUp Umbrella Hourglass Clock Gift LightBulb Book Pencil Paperclip Scissors "
+    "Lock Key Hammer Telephone Flag Train Bicycle Aeroplane Rocket Trophy Ball Guitar Trumpet Bell Anchor "
+    "Headphones Folder Pin"
 ).split()
 
 
@@ -323,10 +495,17 @@ def proof(kdc, role, nonce_peer, nonce_own, fp_own, fp_peer):
 
 
 def fingerprint(sdp):
-    found = set(re.findall(r"^a=fingerprint:sha-256 ([0-9A-Fa-f:]+)\r?$", sdp, re.M))
+    found = set()
+    for line in sdp.split("\n"):
+        name, _, value = line.removesuffix("\r").removeprefix("a=fingerprint:").partition(" ")
+        if not line.startswith("a=fingerprint:") or name.lower() != "sha-256":
+            continue
+        if not re.fullmatch("[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){31}", value):
+            raise Fault("a fingerprint that cannot be read")
+        found.add(bytes.fromhex(value.replace(":", "")))
     if len(found) != 1:
         raise Fault(f"{len(found)} fingerprints in an SDP")
-    return bytes.fromhex(found.pop().replace(":", ""))
+    return found.pop()
 
 
 def short_string(th, secret_o, secret_a, r_o, r_a):
@@ -335,6 +514,37 @@ def short_string(th, secret_o, secret_a, r_o, r_a):
     indexes = [int(bits[6 * i : 6 * i + 6], 2) for i in range(7)]
     numbers = [int(bits[13 * i : 13 * i + 13], 2) + 1000 for i in range(3)]
     return {"raw": raw.hex(), "indexes": indexes, "emoji": " ".join(EMOJI[i] for i in indexes), "numbers": numbers}
+
+
+def frame_read(text):
+    """A frame's fields, bytes as bytes."""
+    data = text.encode()
+    if len(data) > 16384:
+        raise Fault("more than 16 KiB", "too-big")
+    with failing("malformed"):
+        frame = unjson(data, "the frame")
+        t = text_in(frame, "t")
+        if t == "hello":
+            if integer_in(frame, "v") != 1:
+                raise Fault("v is not 1", "version")
+            fields = {"t": t, "nonce": unb64(frame.get("nonce"), "nonce", 32)}
+            if "r" in frame:
+                fields["r"] = unb64(frame["r"], "r", 32)
+            return fields
+        if t == "proof":
+            return {"t": t, "mac": unb64(frame.get("mac"), "mac", 48)}
+        if t == "rekey":
+            return {"t": t, "connectoid": write_connectoid(return_connectoid(frame))}
+        if t == "rekey-ok":
+            return {"t": t, "pub": b64(un_pub(frame.get("pub")))}
+        raise Fault(f"t is {t!r}", "type")
+
+
+def frame_write(fields):
+    text = {name: b64(value) if isinstance(value, bytes) else value for name, value in fields.items()}
+    if text["t"] == "hello":
+        text = {"t": "hello", "v": 1, **text}
+    return compact(text).decode()
 
 
 # The vectors
@@ -347,6 +557,17 @@ class Checks:
         if got != expected:
             raise Fault(f"{name}: computed {got!r}, the file has {expected!r}")
         self.count += 1
+
+    def refused(self, name, why, function, *arguments):
+        """That this fails; for the reason `why` if that is not None."""
+        try:
+            function(*arguments)
+        except Fault as e:
+            if why is not None and e.why != why:
+                raise Fault(f"{name}: refused for {e.why!r} ({e}), the file has {why!r}") from None
+            self.count += 1
+            return
+        raise Fault(f"{name}: taken, the file has {why!r}")
 
 
 def check_connectoid_vectors(v, check):
@@ -420,6 +641,142 @@ def check_mls_vectors(v, check):
     check.equal("plaintext", unseal(priv, sealed, info, b"").hex(), v["plaintext"])
 
 
+def check_links(v, check):
+    for entry in v["connectoids"]:
+        read, given = parse_connectoid(entry["given"]), entry["given"]
+        check.equal(given, write_connectoid(read), entry["canonical"])
+        check.equal(given, b64(read["pub"]), entry["pub"])
+        check.equal(given, read["relays"], entry["relays"])
+        check.equal(given, read["ext"], entry["ext"])
+        check.equal(given, read["secret"] and read["secret"].hex(), entry["secret"])
+    for entry in v["links"]:
+        text, place = find_connectoid(entry["given"])
+        check.equal(entry["given"], write_connectoid(parse_connectoid(text)), entry["connectoid"])
+        check.equal(entry["given"], place, entry["place"])
+    for entry in v["refused"]:
+        given = entry["given"]
+        check.refused(repr(given), entry["why"], lambda: parse_connectoid(find_connectoid(given)[0]))
+
+
+def check_keys(v, check):
+    for text in v["good"]:
+        check.equal("good", b64(un_pub(text)), text)
+    for entry in v["refused"]:
+        check.refused(entry["why"], None, un_pub, entry["given"])
+    for entry in v["privateRefused"]:
+        check.refused(entry["why"], None, lambda given=entry["given"]: private_key(unhex(given, "sk", 48)))
+
+
+def check_question(v, check):
+    sk, pub, relay, key = bytes.fromhex(v["sk"]), un_pub(v["pub"]), v["relay"], bytes.fromhex(v["K"])
+    head = v["t"].to_bytes(8, "big") + bytes.fromhex(v["r"])
+
+    def tag(head):
+        return hmac384(key, b"connectoid/1 answer", lp16(relay.encode()), pub, head)[:32]
+
+    check.equal("sk", public_bytes(private_key(sk)), pub)
+    check.equal("answer", b64(head + tag(head)), v["answer"])
+    check.equal("question opened", b64(question_open(sk, pub, relay, v["question"])), v["answer"])
+    check.equal("question", question_seal(pub, relay, head + tag(head), bytes.fromhex(v["ikmE"])), v["question"])
+    for entry in v["refused"]:
+        check.refused(entry["why"], None, question_open, sk, pub, relay, entry["question"])
+    for entry in v["answers"]:
+        answer = unb64(entry["answer"], "answer", 56)
+        age = entry["now"] - int.from_bytes(answer[:8], "big")
+        verifies = -5 <= age <= 60 and tag(answer[:24]) == answer[24:]
+        check.equal(f"answer at {entry['now']}", verifies, entry["verifies"])
+
+
+def check_messages(v, check):
+    boxes = {}
+    for name, box in v["boxes"].items():
+        sk, secret = bytes.fromhex(box["sk"]), box["secret"] and bytes.fromhex(box["secret"])
+        boxes[name] = sk, un_pub(box["pub"]), secret
+        check.equal(name, b64(public_bytes(private_key(sk))), box["pub"])
+        check.equal(f"{name}'s psk", secret and message_psk(boxes[name][1], secret).hex(), box["psk"])
+    for name, signer in v["signers"].items():
+        check.equal(name, b64(public_bytes(private_key(bytes.fromhex(signer["sk"])))), signer["ik"])
+    bob = private_key(bytes.fromhex(v["signers"]["bob"]["sk"]))
+    for entry in v["good"]:
+        sk, pub, secret = boxes[entry["to"]]
+        name = f"{entry['typ']} {entry['n']} to {entry['to']}"
+        known = entry["known"] and un_pub(entry["known"])
+        payload, opened = message_open(sk, pub, secret, entry["data"], known)
+        check.equal(name, payload.decode(), entry["payload"])
+        check.equal(name, (opened["typ"], opened["n"], opened["ts"]), (entry["typ"], entry["n"], v["ts"]))
+        # The same bytes again: ECDSA is deterministic (RFC 6979), and the ephemeral key is given.
+        ours = message_seal(pub, secret, bob, entry["payload"].encode(), bytes.fromhex(entry["ikmE"]))
+        check.equal(f"{name}, sealed", ours, entry["data"])
+        if known:
+            check.refused(name, "signer", message_open, sk, pub, secret, entry["data"])
+    for entry in v["refused"]:
+        sk, pub, secret = boxes[entry["to"]]
+        data = entry.get("data") or envelope_seal(pub, secret, entry["envelope"].encode())
+        known = entry["known"] and un_pub(entry["known"])
+        check.refused(entry["name"], entry["why"], message_open, sk, pub, secret, data, known)
+
+
+def check_connections(v, check):
+    for one in v["connections"]:
+        offer, answer = one["offer"].encode(), one["answer"].encode()
+        said, reply = unjson(offer, "the offer"), unjson(answer, "the answer")
+        check.equal("re", reply["re"], b64(sha384(offer)))
+        secrets = one["secretO"] and bytes.fromhex(one["secretO"]), bytes.fromhex(one["secretA"])
+        r_o, r_a, nonce_o, nonce_a = (bytes.fromhex(one[name]) for name in ("rO", "rA", "nonceO", "nonceA"))
+        back = parse_connectoid(said["connectoid"])
+        check.equal("secretA", back["secret"], secrets[1])
+        commit = sha384(b"connectoid/1 sas-commit", r_o, back["pub"], un_pub(said["ik"], "ik"))
+        check.equal("sasCommit", commit.hex(), one["sasCommit"])
+        check.equal("sasCommit of the offer", b64(commit), said["sasCommit"])
+        check.equal("sasNonce", b64(r_a), reply["sasNonce"])
+        th = transcript(offer, answer)
+        kdc = data_channel_key(th, *secrets)
+        check.equal("TH", th.hex(), one["TH"])
+        check.equal("Kdc", kdc.hex(), one["Kdc"])
+        sas = short_string(th, secrets[0] or bytes(32), secrets[1], r_o, r_a)
+        for name in ("raw", "emoji", "numbers"):
+            check.equal(f"sas.{name}", sas[name], one["sas"][name])
+        check.equal("sas.names", " ".join(EMOJI_NAMES[i] for i in sas["indexes"]), one["sas"]["names"])
+        fp_o, fp_a = fingerprint(said["sdpOffer"]["sdp"]), fingerprint(reply["sdpAnswer"]["sdp"])
+        check.equal("fpO", fp_o.hex(), one["fpO"])
+        check.equal("fpA", fp_a.hex(), one["fpA"])
+        proof_o = proof(kdc, b"\x4f", nonce_a, nonce_o, fp_o, fp_a).hex()
+        check.equal("proofO", proof_o, one["proofO"])
+        check.equal("proofA", proof(kdc, b"\x41", nonce_o, nonce_a, fp_a, fp_o).hex(), one["proofA"])
+        for entry in one["refusedFromOfferer"]:
+            check.equal(entry["why"], entry["mac"] == proof_o, False)
+
+
+def check_sdps(v, check):
+    for entry in v["sdps"]:
+        if entry["fingerprint"] is None:
+            check.refused(repr(entry["sdp"]), None, fingerprint, entry["sdp"])
+        else:
+            check.equal(repr(entry["sdp"]), fingerprint(entry["sdp"]).hex(), entry["fingerprint"])
+
+
+def check_frames(v, check):
+    for entry in v["good"]:
+        fields = frame_read(entry["given"])
+        shown = {name: value.hex() if isinstance(value, bytes) else value for name, value in fields.items()}
+        given = {name: value for name, value in entry["fields"].items() if value is not None}
+        check.equal(entry["given"], shown, given)
+        check.equal(entry["given"], frame_write(fields), entry["written"])
+    for entry in v["refused"]:
+        check.refused(entry["given"][:100], entry["why"], frame_read, entry["given"])
+
+
+VECTORS = {
+    "links": check_links,
+    "keys": check_keys,
+    "question": check_question,
+    "messages": check_messages,
+    "connections": check_connections,
+    "sdp": check_sdps,
+    "frames": check_frames,
+}
+
+
 # The commands
 
 
@@ -447,8 +804,10 @@ def open_(args):
     ik = None if args.ik is None else un_pub(args.ik, "--ik")
     data = sys.stdin.buffer.read().decode("ascii", "replace").strip()
     _, payload = message_open(sk, pub, secret, data, ik)
+    if ik is not None and "ik" in payload and un_pub(payload["ik"], "ik") != ik:
+        raise Fault("ik is not the pinned one")
     payload.pop("noteText", None)
-    if "note" in payload or payload["typ"] == "note":
+    if payload["typ"] == "note":
         try:
             payload["noteText"] = unb64(payload.get("note"), "note").decode()
         except UnicodeDecodeError:
@@ -462,18 +821,27 @@ def seal_(args):
     if not (0 <= args.n < 2**53 and 0 <= args.ts < 2**53):
         raise Fault("--n and --ts are integers below 2^53")
     sign_key = private_key(unhex(args.sign_key, "--sign-key", 48))
-    with open(args.note_file, "rb") as f:
-        note = f.read()
-    ik = b64(public_bytes(sign_key))
-    payload = {"v": 1, "typ": "note", "n": args.n, "ts": args.ts, "to": b64(pub), "ik": ik, "note": b64(note)}
-    return message_seal(pub, secret, sign_key, payload)
+    if (args.note_file is None) == (args.body is None):
+        raise Fault("either --note-file or --body")
+    if args.body is not None:
+        body = unjson(args.body.encode(), "--body")
+    else:
+        with open(args.note_file, "rb") as f:
+            body = {"typ": "note", "note": b64(f.read())}
+    payload = {"v": 1, "typ": text_in(body, "typ"), "n": args.n, "ts": args.ts, "to": b64(pub)}
+    if payload["typ"] not in TYPES_WITHOUT_IK:
+        payload["ik"] = b64(public_bytes(sign_key))
+    return message_seal(pub, secret, sign_key, compact({**payload, **body}))
 
 
 def vectors(args):
     with open(args.file, "rb") as f:
         v = unjson(f.read(), args.file)
     check = Checks()
-    (check_mls_vectors if "encrypt_with_label" in v else check_connectoid_vectors)(v, check)
+    if "kind" in v:
+        VECTORS[v["kind"]](v, check)
+    else:
+        (check_mls_vectors if "encrypt_with_label" in v else check_connectoid_vectors)(v, check)
     return f"{check.count} checked"
 
 
@@ -509,8 +877,9 @@ def parse(argv):
     command(question, "question", "seal a question, as a relay does", pub, relay, ("--plaintext", need))
     command(open_, "open", "stdin: data; print its payload", sk, pub, ("--secret", may), ("--ik", may))
     command(
-        seal_, "seal", "seal a note",
-        ("--to-pub", need), ("--secret", may), ("--sign-key", need), ("--n", number), ("--ts", number), ("--note-file", need),
+        seal_, "seal", "seal a note, or a message of any type: --body is a JSON object with typ and its fields",
+        ("--to-pub", need), ("--secret", may), ("--sign-key", need), ("--n", number), ("--ts", number),
+        ("--note-file", may), ("--body", may),
     )  # fmt: skip
     command(vectors, "vectors", "check a file of vectors", ("file", may))
     return parser.parse_args(joined(argv))

@@ -7,7 +7,14 @@ use std::{
     thread,
 };
 
-use connectoid::protocol::base64url;
+use connectoid::{
+    protocol::{Connectoid, Request, base64url},
+    seal::{
+        SigningKey,
+        message::{Content, OfferHash, Reason, seal_message},
+    },
+};
+use rand::{SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 
 use crate::{
@@ -250,6 +257,33 @@ fn junk_in_the_box_is_skipped_with_a_line() {
     bob.ok(&["send", &link], "hello");
     junk(b"\0");
     assert_eq!(receive(&alice), (0, "hello".into(), skipped.repeat(2)));
+}
+
+#[test]
+fn messages_that_are_no_notes_are_left_for_who_speaks_them() {
+    let (relay, alice, bob) = (relay(), Person::new(), Person::new());
+    let link = link(&alice, &[&relay.url], &[]);
+    let to: Connectoid = link.parse().unwrap();
+    let mut rng = StdRng::seed_from_u64(1);
+    let signer = SigningKey::generate(&mut rng);
+    let refuse = Content::Refuse { re: OfferHash::of(b"offer"), reason: Reason::Declined };
+    for (n, content) in [(1, refuse), (2, Content::Bye)] {
+        let sealed = seal_message(&mut rng, &to.key, to.secret.as_ref(), &signer, n, 5, &content).unwrap();
+        let send = Request::Send { key: to.key, ext: None, data: sealed.data };
+        put(&relay.url, &serde_json::to_string(&send).unwrap());
+    }
+    bob.ok(&["send", &link], "hello");
+    let said = format!(
+        "left at {0}: a message of type \"refuse\", which this command does not speak\n\
+         skipped: a message at {0} is signed by a key that is not known here\n",
+        relay.url
+    );
+    assert_eq!(receive(&alice), (0, "hello".into(), said.clone()));
+    assert_eq!(
+        receive(&alice),
+        (3, String::new(), said + "connectoid: nothing new\n"),
+        "nothing was deleted"
+    );
 }
 
 #[test]
