@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use crate::harness::{Person, Serving, TestRelay, post, stderr, stdout};
 
+mod abnf;
+
 pub fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
@@ -143,6 +145,111 @@ fn the_specifications_examples_are_answered_as_they_say() {
     for block in blocks(&document, "json") {
         serde_json::from_str::<Value>(block).unwrap_or_else(|error| panic!("{error}: {block}"));
     }
+}
+
+/// The anchor that a heading gets on the web: small letters, digits, hyphens and underscores, spaces as hyphens.
+fn anchor(heading: &str) -> String {
+    let kept = heading.to_lowercase();
+    let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// The headings of a document below its title, with their levels. What stands in code blocks is none.
+fn headings(document: &str) -> Vec<(usize, String)> {
+    let mut code = false;
+    let mut found = Vec::new();
+    for line in document.lines() {
+        code ^= line.starts_with("```");
+        let level = line.len() - line.trim_start_matches('#').len();
+        if !code && level > 1 {
+            found.push((level, line[level..].trim().to_owned()));
+        }
+    }
+    found
+}
+
+/// The words in backticks of a line's first cell, or of a list in a source.
+fn quoted(text: &str, quote: char) -> Vec<&str> {
+    text.split(quote).skip(1).step_by(2).collect()
+}
+
+#[test]
+fn links_within_and_between_documents_lead_somewhere() {
+    for name in ["README.md", "SECURITY.md", "docs/protocol.md", "docs/threat-model.md", "docs/design.md"] {
+        let document = read(name);
+        let folder = Path::new(name).parent().unwrap();
+        for target in document.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            if target.starts_with("http") {
+                continue;
+            }
+            let (file, fragment) = target.split_once('#').unwrap_or((target, ""));
+            let path = if file.is_empty() { name.into() } else { folder.join(file) };
+            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(&path).exists(), "{name}: {target}");
+            if !fragment.is_empty() {
+                let there = headings(&read(path.to_str().unwrap()));
+                assert!(there.iter().any(|(_, heading)| anchor(heading) == fragment), "{name}: {target}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_specifications_contents_name_every_heading_in_order() {
+    let document = read("docs/protocol.md");
+    let (_, rest) = document.split_once("\n## Contents\n").unwrap();
+    let (contents, rest) = rest.split_once("\n## 1. ").unwrap();
+    let named: Vec<&str> =
+        contents.split("](#").skip(1).map(|rest| rest.split(')').next().unwrap()).collect();
+    let there: Vec<String> =
+        headings(&format!("\n## 1. {rest}")).iter().map(|(_, heading)| anchor(heading)).collect();
+    assert_eq!(named, there);
+    let unique: BTreeSet<&String> = there.iter().collect();
+    assert_eq!(unique.len(), there.len(), "a heading stands twice");
+}
+
+/// Whatever can stand on the wire has a heading of its own.
+#[test]
+fn the_specification_has_a_heading_for_everything() {
+    let document = read("docs/protocol.md");
+    let headings: BTreeSet<String> = headings(&document).into_iter().map(|(_, heading)| heading).collect();
+    for heading in ["3.2 `send`", "3.3 `check`", "3.4 `check`, many boxes", "3.5 `receive`", "3.6 `delete`"] {
+        assert!(headings.contains(heading), "{heading}");
+    }
+    let between = |source: &str, from: &str, to: &str| -> String {
+        let source = read(source);
+        let (_, rest) = source.split_once(from).unwrap_or_else(|| panic!("no {from}"));
+        rest.split(to).next().unwrap().to_owned()
+    };
+    let errors = between("src/protocol/refusal.rs", "pub fn error(&self)", "\n    }\n");
+    let types = between("src/seal/message.rs", "const TYPES: [&str; 6] = [", "]");
+    let frames = between("src/protocol/frame.rs", "Ok(match &*t {", "_ =>");
+    for (source, count) in [(errors, 9), (types, 6), (frames, 4)] {
+        let names = quoted(&source, '"');
+        assert_eq!(names.len(), count, "{names:?}");
+        for name in names {
+            assert!(headings.contains(&format!("`{name}`")), "no heading for {name}");
+        }
+    }
+}
+
+/// The table of what is stored when names each write that the state machine makes, and no other.
+#[test]
+fn the_specification_names_every_write() {
+    let document = read("docs/protocol.md");
+    let (_, section) = document.split_once("\n### 6.9 ").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let named: BTreeSet<&str> = rows.flat_map(|row| quoted(row.split('|').nth(1).unwrap(), '`')).collect();
+    let mut made = BTreeSet::new();
+    let files = ["mod", "connect", "inbox", "mailbox", "outbox", "rekey", "unshare"];
+    let sources: Vec<String> =
+        files.iter().map(|file| read(&format!("src/client/sessions/{file}.rs"))).collect();
+    for source in &sources {
+        for rest in source.split("PersistPoint::").skip(1) {
+            made.insert(rest.split(|c: char| !c.is_alphanumeric()).next().unwrap());
+        }
+    }
+    assert_eq!(named, made);
 }
 
 /// Sealing is random: of a question only the length is foretold.
