@@ -24,7 +24,7 @@ const SIGNERS: usize = 1024;
 const REPLACED: usize = 16;
 
 /// A contact.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Contact {
     /// The nickname; unique.
     pub name: String,
@@ -107,7 +107,7 @@ pub struct OwnBox {
 }
 
 /// A link that was shared, and what became of it.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct SharedLink {
     /// When it stops being answered if nobody used it, Unix milliseconds; never, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -147,7 +147,7 @@ pub enum LinkState {
 }
 
 /// A signing key, made when it is first needed, and its counter.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Signer {
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_signing_key")]
     key: Option<SigningKey>,
@@ -156,7 +156,7 @@ pub struct Signer {
 }
 
 /// The other side.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Peer {
     /// Where to write to.
     #[serde(with = "connectoid")]
@@ -202,7 +202,7 @@ pub struct Connecting {
 }
 
 /// The counters of one signer of notes.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Seen {
     ik: PublicKey,
     n: BTreeSet<u64>,

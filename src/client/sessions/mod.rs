@@ -3,7 +3,7 @@
 //! No I/O, no clock, no async, no randomness of its own. Whoever drives it hands in what happened ([`Sessions::replied`],
 //! [`Sessions::frame`], …) with the time and a source of randomness ([`Turn`]), and after each call carries out what
 //! [`Sessions::poll`] gives, **in that order**: what follows an [`Output::Store`] must not happen before the store is
-//! durable. [`super::client`] is such a driver; an app that brings its own HTTP or its own event loop writes another.
+//! durable. [`super::Client`] is such a driver; an app that brings its own HTTP or its own event loop writes another.
 
 mod channel;
 mod connect;
