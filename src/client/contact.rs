@@ -6,8 +6,11 @@ use std::collections::BTreeSet;
 
 use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
-use super::keystore::secrets::{box_key, connectoid, optional_sas, optional_secret, optional_signing_key};
+use super::keystore::secrets::{
+    box_key, connectoid, optional_sas, optional_secret, optional_signing_key, secret_bytes,
+};
 use crate::{
     protocol::{Connectoid, Ext, LinkSecret, PublicKey, RelayUrl, base64url},
     seal::{BoxKey, SigningKey, message::OfferHash, transcript::Sas},
@@ -184,8 +187,8 @@ pub struct Peer {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Unanswered {
     /// Its payload as it was signed.
-    #[serde(with = "base64url::serde_bytes")]
-    pub payload: Vec<u8>,
+    #[serde(with = "secret_bytes")]
+    pub payload: Zeroizing<Vec<u8>>,
     /// The own box it came to.
     pub to: PublicKey,
     /// When it came, Unix milliseconds.

@@ -70,10 +70,10 @@ pub trait Disk {
     /// Then nothing must have changed.
     fn store(&mut self, sessions: &Sessions, contact: &str, why: PersistPoint) -> Result<(), KeystoreError>;
 
-    /// Makes this the only program that runs the sessions of a contact, which may not exist yet.
+    /// Makes this the only program that runs the sessions of a new contact.
     ///
     /// # Errors
-    /// [`KeystoreError::InUse`] if another does.
+    /// [`KeystoreError::InUse`] if another does, [`KeystoreError::Present`] if another made a contact of this name.
     fn lock(&mut self, contact: &str) -> Result<(), KeystoreError>;
 }
 
@@ -430,8 +430,9 @@ impl KeysOnDisk {
         let names: Vec<String> =
             self.keystore.load()?.contacts.into_iter().map(|contact| contact.name).collect();
         for name in names {
-            match self.lock(&name) {
-                Ok(()) | Err(KeystoreError::InUse { .. }) => {}
+            match self.keystore.lock_contact(&name) {
+                Ok(lock) => drop(self.locks.insert(name, lock)),
+                Err(KeystoreError::InUse { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -469,9 +470,15 @@ impl Disk for KeysOnDisk {
     }
 
     fn lock(&mut self, contact: &str) -> Result<(), KeystoreError> {
-        if !self.locks.contains_key(contact) {
-            self.locks.insert(contact.to_owned(), self.keystore.lock_contact(contact)?);
+        if self.locks.contains_key(contact) {
+            return Ok(());
         }
+        let lock = self.keystore.lock_contact(contact)?;
+        // It was another program's when this one opened the keys: not to be written over.
+        if self.keystore.load()?.contact(contact).is_some() {
+            return Err(KeystoreError::Present { names: vec![contact.to_owned()] });
+        }
+        self.locks.insert(contact.to_owned(), lock);
         Ok(())
     }
 }

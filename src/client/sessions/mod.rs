@@ -58,6 +58,8 @@ pub struct Sessions {
     deletions: Vec<Deletion>,
     asked: HashMap<RequestId, Asked>,
     down: HashSet<RelayUrl>,
+    /// Whether boxes may have come or gone since the relays' lists of them were made.
+    boxes_changed: bool,
     foreground: bool,
     /// When what is planned in the time of day was last looked at.
     looked: Duration,
@@ -140,7 +142,8 @@ impl Sessions {
         other_boxes: impl IntoIterator<Item = PublicKey>,
     ) -> Self {
         let contacts = contacts.into_iter().map(|contact| (contact.name.clone(), contact)).collect();
-        Self { contacts, goodbyes, other_boxes: other_boxes.into_iter().collect(), ..Self::default() }
+        let other_boxes = other_boxes.into_iter().collect();
+        Self { contacts, goodbyes, other_boxes, boxes_changed: true, ..Self::default() }
     }
 
     /// Takes up what was on its way when the program ended. Once, before anything else.
@@ -153,7 +156,12 @@ impl Sessions {
                 continue;
             }
             self.answer(turn, &name);
-            self.plan_next_try(turn, &name);
+            // The peer connection of an offer that was made before is gone: another one at once.
+            if self.contacts[&name].connecting.is_some()
+                && let Some(live) = self.live.get_mut(&name)
+            {
+                live.next_try = Some(turn.elapsed);
+            }
         }
         self.tick(turn);
     }
@@ -169,8 +177,9 @@ impl Sessions {
         let handshakes = self.live.values().filter_map(|live| live.pending.as_ref()?.deadline());
         let relays = self.relays.iter().filter_map(Relay::due);
         let sends = self.outgoing.iter().filter_map(Outgoing::due);
+        let deletions = self.deletions.iter().filter_map(Deletion::due);
         let goodbyes = (!self.goodbyes.is_empty()).then_some(self.looked + LOOK_EVERY);
-        tries.chain(handshakes).chain(relays).chain(sends).chain(goodbyes).min()
+        tries.chain(handshakes).chain(relays).chain(sends).chain(deletions).chain(goodbyes).min()
     }
 
     /// Does what is due. Also worth a call when the device wakes up.
@@ -183,6 +192,7 @@ impl Sessions {
             self.try_again(turn, name);
             self.give_up_handshake(turn, name);
         }
+        self.delete_due(turn);
         self.send_goodbyes(turn);
         self.send_due(turn);
         self.check_due(turn);
@@ -367,6 +377,7 @@ impl Sessions {
     }
 
     fn store(&mut self, contact: &str, point: PersistPoint) {
+        self.boxes_changed = true;
         self.outputs.push_back(Output::Store { contact: contact.to_owned(), point });
     }
 
