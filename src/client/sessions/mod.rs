@@ -358,7 +358,7 @@ impl Sessions {
         boxes.any(|own| own.key.public() == *key) || self.other_boxes.contains(key)
     }
 
-    /// Says that an unused link has expired, once.
+    /// Closes a link by which nobody connected in time, and says so once.
     fn expire(&mut self, turn: &Turn<'_>, name: &str) {
         let Some(contact) = self.contacts.get_mut(name).filter(|contact| contact.has_expired(turn.now))
         else {
