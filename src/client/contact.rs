@@ -6,8 +6,11 @@ use std::collections::BTreeSet;
 
 use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
-use super::keystore::secrets::{box_key, connectoid, optional_sas, optional_secret, optional_signing_key};
+use super::keystore::secrets::{
+    box_key, connectoid, optional_sas, optional_secret, optional_signing_key, secret_bytes,
+};
 use crate::{
     protocol::{Connectoid, Ext, LinkSecret, PublicKey, RelayUrl, base64url},
     seal::{BoxKey, SigningKey, message::OfferHash, transcript::Sas},
@@ -23,8 +26,11 @@ const SIGNERS: usize = 1024;
 /// The boxes of the other side that were replaced and are remembered, so that an old offer cannot bring one back.
 const REPLACED: usize = 16;
 
+/// How long somebody who claimed a link goes on trying to connect, in milliseconds: 48 hours.
+const CLAIM_LIFE: u64 = 2 * 86_400_000;
+
 /// A contact.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Contact {
     /// The nickname; unique.
     pub name: String,
@@ -107,7 +113,7 @@ pub struct OwnBox {
 }
 
 /// A link that was shared, and what became of it.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct SharedLink {
     /// When it stops being answered if nobody used it, Unix milliseconds; never, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -147,7 +153,7 @@ pub enum LinkState {
 }
 
 /// A signing key, made when it is first needed, and its counter.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Signer {
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_signing_key")]
     key: Option<SigningKey>,
@@ -156,7 +162,7 @@ pub struct Signer {
 }
 
 /// The other side.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Peer {
     /// Where to write to.
     #[serde(with = "connectoid")]
@@ -184,8 +190,8 @@ pub struct Peer {
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Unanswered {
     /// Its payload as it was signed.
-    #[serde(with = "base64url::serde_bytes")]
-    pub payload: Vec<u8>,
+    #[serde(with = "secret_bytes")]
+    pub payload: Zeroizing<Vec<u8>>,
     /// The own box it came to.
     pub to: PublicKey,
     /// When it came, Unix milliseconds.
@@ -202,7 +208,7 @@ pub struct Connecting {
 }
 
 /// The counters of one signer of notes.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Seen {
     ik: PublicKey,
     n: BTreeSet<u64>,
@@ -304,10 +310,13 @@ impl Contact {
         self.link_box().or(self.boxes.last())
     }
 
-    /// Whether the link has expired at `now` (Unix milliseconds) without having been used.
+    /// Whether the link has expired at `now` (Unix milliseconds) before anybody connected by it. Whoever claimed it has 48
+    /// hours to connect, as long as he tries.
     pub fn has_expired(&self, now: u64) -> bool {
-        self.link.as_ref().is_some_and(|link| {
-            link.state == LinkState::Open && link.expires.is_some_and(|expires| now >= expires)
+        let connected = self.pinned().is_some();
+        self.link.as_ref().filter(|_| !connected).is_some_and(|link| {
+            let claimed_until = link.claimed.map_or(0, |claimed| claimed.saturating_add(CLAIM_LIFE));
+            link.expires.is_some_and(|expires| now >= expires.max(claimed_until))
         })
     }
 
@@ -550,6 +559,21 @@ mod tests {
         bob.seen = (0..SIGNERS).map(|_| Seen { ik: some, n: BTreeSet::new() }).collect();
         let ik = SigningKey::generate(&mut rng).public();
         assert_eq!(bob.take_note(note(ik, 1)), Err(NotTaken::TooManySigners));
+    }
+
+    #[test]
+    fn whoever_claimed_a_link_in_time_may_still_connect() {
+        let mut bob = contact(&mut StdRng::seed_from_u64(1), "Bob");
+        let link = bob.link.as_mut().unwrap();
+        link.expires = Some(604_800_000);
+        assert!(!bob.has_expired(604_799_999) && bob.has_expired(604_800_000));
+        let link = bob.link.as_mut().unwrap();
+        (link.state, link.claimed) = (LinkState::Claimed, Some(604_000_000));
+        assert!(!bob.has_expired(604_800_000) && bob.has_expired(604_000_000 + 172_800_000));
+        let mut peer = Peer::at(bob.boxes[0].connectoid());
+        (peer.ik, peer.pinned) = (Some(bob.boxes[0].key.public()), true);
+        bob.peer = Some(peer);
+        assert!(!bob.has_expired(u64::MAX));
     }
 
     #[test]

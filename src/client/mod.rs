@@ -2,7 +2,10 @@
 //! a relay, and an HTTP transport.
 
 pub mod contact;
+mod driver;
 pub mod exchange;
 pub mod keystore;
 pub mod sessions;
 pub mod transport;
+
+pub use driver::{Client, ClientError, Disk, KeysOnDisk, Signal};

@@ -38,8 +38,8 @@ pub struct Opened {
     pub n: u64,
     /// When it was sealed as the sender says, Unix time in milliseconds.
     pub ts: u64,
-    /// The payload's bytes as they were signed: what `re` and the transcript hash.
-    pub payload: Vec<u8>,
+    /// The payload's bytes as they were signed: what `re` and the transcript hash. That of an offer holds a secret.
+    pub payload: Zeroizing<Vec<u8>>,
     /// What it says.
     pub content: Content,
 }
@@ -112,8 +112,8 @@ pub struct OfferHash([u8; OfferHash::BYTES]);
 pub struct Sealed {
     /// What to send: 4096, 8192 or 16384 bytes.
     pub data: Vec<u8>,
-    /// The payload's bytes as they were signed: what `re` and the transcript hash.
-    pub payload: Vec<u8>,
+    /// The payload's bytes as they were signed: what `re` and the transcript hash. That of an offer holds a secret.
+    pub payload: Zeroizing<Vec<u8>>,
 }
 
 /// Why a message is not used. In the order of the checks.
@@ -311,7 +311,7 @@ pub fn seal_message(
         ik: carries_ik(content.typ()).then(|| signer.public()),
         body: Body::of(content, &connectoid),
     };
-    let payload = serde_json::to_vec(&payload).map_err(|_| CannotSeal)?;
+    let payload = Zeroizing::new(serde_json::to_vec(&payload).map_err(|_| CannotSeal)?);
     read_body(content.typ(), &payload).map_err(NotSealed::Refused)?;
     let field = Zeroizing::new(base64url::encode(&payload));
     let sig = base64url::encode(signer.sign(&signed_bytes(&field)));
@@ -355,7 +355,7 @@ pub fn open_message(
     if envelope.alg != ALG {
         return Err(Junk::Alg);
     }
-    let payload = base64url::decode(&envelope.payload).map_err(|_| Junk::Envelope)?;
+    let payload = Zeroizing::new(base64url::decode(&envelope.payload).map_err(|_| Junk::Envelope)?);
     let Kind { v, typ } = read(&payload)?;
     let ik = match typ.as_str() {
         "candidate" => known(Some(&read::<Re>(&payload)?.re)).ok_or(Junk::UnknownSigner)?,
@@ -754,7 +754,7 @@ mod tests {
             format!(r#"{},"ik":"{ik}","note":"aGVsbG8"}}"#, head("note")),
         ];
         for (content, expected) in one_of_each().iter().zip(expected) {
-            assert_eq!(String::from_utf8(peers.seal(content).unwrap().payload).unwrap(), expected);
+            assert_eq!(String::from_utf8_lossy(&peers.seal(content).unwrap().payload), expected);
         }
     }
 

@@ -42,7 +42,7 @@ fn deliver(database: &TestDatabase) {
 
     // The second implementation opens it, with the key from Alice's file.
     let keys: Value = serde_json::from_slice(&fs::read(alice.keys_file()).unwrap()).unwrap();
-    let contact = &keys["contacts"][0];
+    let contact = &keys["contacts"][0]["boxes"][0];
     let opened = peer(
         &[
             "open",

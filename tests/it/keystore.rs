@@ -44,7 +44,7 @@ fn keys_are_sealed_under_a_passphrase() {
     let (_, listed, _) = run("connectoid contacts");
     assert!(listed.starts_with("Bob\tA"), "{listed}");
     let private: Value = serde_json::from_slice(&fs::read(alice.path("k.json")).unwrap()).unwrap();
-    let private = private["contacts"][0]["key"].as_str().unwrap();
+    let private = private["contacts"][0]["boxes"][0]["key"].as_str().unwrap();
 
     assert_eq!(
         run("connectoid contacts passphrase --passphrase-file p"),

@@ -53,8 +53,10 @@ fn commands(person: &Person, path: &[&str]) -> Vec<String> {
         return Vec::new();
     };
     let list = list.split("\n\n").next().unwrap();
-    let names = list.lines().filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next());
-    names.filter(|name| !name.is_empty() && *name != "help").map(str::to_owned).collect()
+    // What is further in goes on with the line before.
+    let lines = list.lines().filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
+    let names = lines.filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn messages_in_psk_mode() {
         let secret = LinkSecret::from_bytes(secret);
         let sealed = base64url::decode(text(&vectors, &format!("/{kind}/data"))).unwrap();
         let opened = open_message(&key, Some(&secret), |_| None, &sealed).unwrap();
-        assert_eq!(opened.payload, text(&vectors, &format!("/{kind}/payload")).as_bytes());
+        assert_eq!(*opened.payload, text(&vectors, &format!("/{kind}/payload")).as_bytes());
         assert_eq!(opened.content.typ(), kind);
         assert_eq!(opened.ik, SigningKey::from_bytes(&hex(&vectors, signer)).unwrap().public());
         assert_eq!(opened.n, 1);

@@ -105,6 +105,21 @@ pub(in crate::client) mod connectoid {
     }
 }
 
+/// Bytes that hold a secret, in base64url.
+pub(in crate::client) mod secret_bytes {
+    use super::*;
+
+    pub(in crate::client) fn serialize<S: Serializer>(bytes: &[u8], out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(&Zeroizing::new(base64url::encode(bytes)))
+    }
+
+    pub(in crate::client) fn deserialize<'de, D: Deserializer<'de>>(
+        input: D,
+    ) -> Result<Zeroizing<Vec<u8>>, D::Error> {
+        read(input)
+    }
+}
+
 /// A short authentication string, if there is one: its 8 bytes in base64url.
 pub(in crate::client) mod optional_sas {
     use super::*;

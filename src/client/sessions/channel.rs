@@ -46,7 +46,7 @@ pub(super) enum Stage {
 /// An offer that is outstanding.
 pub(super) struct Offered {
     pub(super) hash: OfferHash,
-    pub(super) payload: Vec<u8>,
+    pub(super) payload: Zeroizing<Vec<u8>>,
     /// What `sasCommit` commits to.
     pub(super) r_o: Zeroizing<[u8; 32]>,
     /// Of the box it was sealed to.
@@ -57,7 +57,7 @@ pub(super) struct Offered {
 
 /// An offer that is being answered.
 pub(super) struct Answering {
-    pub(super) payload: Vec<u8>,
+    pub(super) payload: Zeroizing<Vec<u8>>,
     pub(super) sas_commit: [u8; 48],
     /// The box in the offer's connectoid, and who signed the offer: what the commitment is about.
     pub(super) from: PublicKey,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     client::contact::LinkState,
-    protocol::{Fingerprint, Frame, PublicKey},
+    protocol::{Fingerprint, Frame, NotAFrame, PublicKey},
     seal::{
         message::{Content, NotSealed, Offer, OfferHash, SdpAnswer, read_offer, seal_message},
         transcript::{Role, Sas, Transcript, sas_commit},
@@ -236,6 +236,8 @@ impl Sessions {
             match frame {
                 Ok(Frame::Rekey { connectoid }) => self.peer_moves(&name, session, connectoid),
                 Ok(Frame::RekeyOk { key }) => self.box_confirmed(turn, &name, key),
+                // Of a version after this one.
+                Err(NotAFrame::Type) => {}
                 Ok(_) | Err(_) => self.close_sessions(&name),
             }
         }

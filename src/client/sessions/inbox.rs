@@ -1,5 +1,7 @@
 //! What comes out of an own box: opened, counted, and what it leads to.
 
+use zeroize::Zeroizing;
+
 use super::{
     Alarm, Event, PersistPoint, Sessions, Skip, Turn,
     channel::{Session, Stage},
@@ -33,7 +35,7 @@ pub(super) struct Taken {
 struct Incoming {
     ik: PublicKey,
     n: u64,
-    payload: Vec<u8>,
+    payload: Zeroizing<Vec<u8>>,
     offer: Offer,
 }
 
@@ -41,7 +43,7 @@ struct Incoming {
 struct IncomingAnswer {
     ik: PublicKey,
     n: u64,
-    payload: Vec<u8>,
+    payload: Zeroizing<Vec<u8>>,
     answer: SdpAnswer,
 }
 

@@ -191,6 +191,9 @@ impl Sessions {
 
     /// Makes the list of boxes at each relay what the contacts have by now.
     fn gather_boxes(&mut self, turn: &Turn<'_>) {
+        if !std::mem::take(&mut self.boxes_changed) {
+            return;
+        }
         let mut wanted = Vec::new();
         for contact in self.contacts.values() {
             for own in contact.read_boxes() {
@@ -266,6 +269,8 @@ impl Sessions {
             };
             return;
         }
+        // Until something came of it.
+        relay.due = elapsed + PAUSE;
         let own: Vec<_> = checking.boxes;
         let asked = |key: &PublicKey| own.contains(key);
         let once = |index: usize, key: &PublicKey| reply.boxes[..index].iter().all(|found| found.key != *key);

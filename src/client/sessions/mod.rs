@@ -3,7 +3,7 @@
 //! No I/O, no clock, no async, no randomness of its own. Whoever drives it hands in what happened ([`Sessions::replied`],
 //! [`Sessions::frame`], …) with the time and a source of randomness ([`Turn`]), and after each call carries out what
 //! [`Sessions::poll`] gives, **in that order**: what follows an [`Output::Store`] must not happen before the store is
-//! durable. [`super::client`] is such a driver; an app that brings its own HTTP or its own event loop writes another.
+//! durable. [`super::Client`] is such a driver; an app that brings its own HTTP or its own event loop writes another.
 
 mod channel;
 mod connect;
@@ -58,6 +58,8 @@ pub struct Sessions {
     deletions: Vec<Deletion>,
     asked: HashMap<RequestId, Asked>,
     down: HashSet<RelayUrl>,
+    /// Whether boxes may have come or gone since the relays' lists of them were made.
+    boxes_changed: bool,
     foreground: bool,
     /// When what is planned in the time of day was last looked at.
     looked: Duration,
@@ -140,7 +142,8 @@ impl Sessions {
         other_boxes: impl IntoIterator<Item = PublicKey>,
     ) -> Self {
         let contacts = contacts.into_iter().map(|contact| (contact.name.clone(), contact)).collect();
-        Self { contacts, goodbyes, other_boxes: other_boxes.into_iter().collect(), ..Self::default() }
+        let other_boxes = other_boxes.into_iter().collect();
+        Self { contacts, goodbyes, other_boxes, boxes_changed: true, ..Self::default() }
     }
 
     /// Takes up what was on its way when the program ended. Once, before anything else.
@@ -153,7 +156,12 @@ impl Sessions {
                 continue;
             }
             self.answer(turn, &name);
-            self.plan_next_try(turn, &name);
+            // The peer connection of an offer that was made before is gone: another one at once.
+            if self.contacts[&name].connecting.is_some()
+                && let Some(live) = self.live.get_mut(&name)
+            {
+                live.next_try = Some(turn.elapsed);
+            }
         }
         self.tick(turn);
     }
@@ -169,8 +177,9 @@ impl Sessions {
         let handshakes = self.live.values().filter_map(|live| live.pending.as_ref()?.deadline());
         let relays = self.relays.iter().filter_map(Relay::due);
         let sends = self.outgoing.iter().filter_map(Outgoing::due);
+        let deletions = self.deletions.iter().filter_map(Deletion::due);
         let goodbyes = (!self.goodbyes.is_empty()).then_some(self.looked + LOOK_EVERY);
-        tries.chain(handshakes).chain(relays).chain(sends).chain(goodbyes).min()
+        tries.chain(handshakes).chain(relays).chain(sends).chain(deletions).chain(goodbyes).min()
     }
 
     /// Does what is due. Also worth a call when the device wakes up.
@@ -183,6 +192,7 @@ impl Sessions {
             self.try_again(turn, name);
             self.give_up_handshake(turn, name);
         }
+        self.delete_due(turn);
         self.send_goodbyes(turn);
         self.send_due(turn);
         self.check_due(turn);
@@ -348,7 +358,7 @@ impl Sessions {
         boxes.any(|own| own.key.public() == *key) || self.other_boxes.contains(key)
     }
 
-    /// Says that an unused link has expired, once.
+    /// Closes a link by which nobody connected in time, and says so once.
     fn expire(&mut self, turn: &Turn<'_>, name: &str) {
         let Some(contact) = self.contacts.get_mut(name).filter(|contact| contact.has_expired(turn.now))
         else {
@@ -367,6 +377,7 @@ impl Sessions {
     }
 
     fn store(&mut self, contact: &str, point: PersistPoint) {
+        self.boxes_changed = true;
         self.outputs.push_back(Output::Store { contact: contact.to_owned(), point });
     }
 

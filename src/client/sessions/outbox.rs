@@ -158,7 +158,10 @@ impl Sessions {
             (Err(_), Some(why)) => {
                 found.legs.remove(leg);
                 let contact = found.contact.clone();
-                self.event(Event::NotSent { contact, relay: url.clone(), why });
+                // A goodbye has no contact any more.
+                if !contact.is_empty() {
+                    self.event(Event::NotSent { contact, relay: url.clone(), why });
+                }
             }
             (Err(pause), None) => {
                 let leg = &mut found.legs[leg];

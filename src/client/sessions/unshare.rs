@@ -1,11 +1,18 @@
 //! The end of a contact: a sealed goodbye, the boxes deleted at the relays, then all keys.
 
+use std::time::Duration;
+
 use super::{
-    Asked, NotDone, Output, PersistPoint, RequestId, Sessions, Side, Turn, mailbox::PATIENCE, outbox::Letter,
+    Asked, Event, NotDone, Output, PersistPoint, RequestId, Sessions, Side, Turn,
+    mailbox::{PATIENCE, doubled},
+    outbox::Letter,
 };
 use crate::{
-    client::{contact::Goodbye, exchange::NoReply},
-    protocol::{Checked, Connectoid, Ext, PublicKey, RelayUrl, Request, Upto},
+    client::{
+        contact::Goodbye,
+        exchange::{Done, Misbehaviour, NoReply},
+    },
+    protocol::{Answer, At, Checked, Connectoid, Ext, PublicKey, RelayUrl, Request, Upto},
     seal::{
         message::{Content, seal_message},
         question::open_question,
@@ -28,8 +35,26 @@ pub(super) struct Deletion {
     key: PublicKey,
     ext: Option<Ext>,
     tries: u32,
-    /// Whether the question was answered: what is awaited is the reply to the delete.
-    answered: bool,
+    step: Step,
+}
+
+/// How far the deletion of a box is.
+enum Step {
+    /// To be asked for a question, from then on.
+    Due(Duration),
+    /// The question is awaited.
+    Asked,
+    /// It was answered; what is awaited is the reply to the delete.
+    Answered,
+}
+
+impl Deletion {
+    pub(super) fn due(&self) -> Option<Duration> {
+        match self.step {
+            Step::Due(due) => Some(due),
+            Step::Asked | Step::Answered => None,
+        }
+    }
 }
 
 impl Sessions {
@@ -78,45 +103,39 @@ impl Sessions {
     }
 
     /// Deletes all boxes of a contact at their relays, and then the contact.
-    pub(super) fn delete_boxes(&mut self, turn: &mut Turn<'_>, name: &str) {
+    pub(super) fn delete_boxes(&mut self, turn: &Turn<'_>, name: &str) {
         let Some(contact) = self.contacts.get(name) else { return };
-        let mut deletions = Vec::new();
         for own in &contact.boxes {
             for relay in &own.relays {
-                let (contact, relay, key) = (name.to_owned(), relay.clone(), own.key.public());
-                deletions.push(Deletion {
-                    contact,
-                    relay,
-                    key,
+                self.deletions.push(Deletion {
+                    contact: name.to_owned(),
+                    relay: relay.clone(),
+                    key: own.key.public(),
                     ext: own.ext.clone(),
                     tries: 0,
-                    answered: false,
+                    step: Step::Due(turn.elapsed),
                 });
             }
         }
-        let keys: Vec<_> = deletions.iter().map(|deletion| (deletion.relay.clone(), deletion.key)).collect();
-        self.deletions.append(&mut deletions);
-        for (relay, key) in keys {
-            self.ask_to_delete(turn, &relay, key);
-        }
+        self.delete_due(turn);
         self.forget_if_deleted(name);
     }
 
-    fn ask_to_delete(&mut self, _: &mut Turn<'_>, relay: &RelayUrl, key: PublicKey) {
-        let found =
-            self.deletions.iter_mut().find(|deletion| deletion.relay == *relay && deletion.key == key);
-        let Some(deletion) = found else { return };
-        deletion.tries += 1;
-        deletion.answered = false;
-        let request = Request::Check {
-            key,
-            ext: deletion.ext.clone(),
-            at: crate::protocol::At::START,
-            ask: true,
-            relay: Some(relay.to_string()),
-            wait: 0,
-        };
-        self.delete_request(relay, key, request);
+    /// Asks for the questions that are due.
+    pub(super) fn delete_due(&mut self, turn: &Turn<'_>) {
+        let mut due = Vec::new();
+        for deletion in &mut self.deletions {
+            if deletion.due().is_some_and(|due| due <= turn.elapsed) {
+                deletion.tries += 1;
+                deletion.step = Step::Asked;
+                due.push((deletion.relay.clone(), deletion.key, deletion.ext.clone()));
+            }
+        }
+        for (relay, key, ext) in due {
+            let named = Some(relay.to_string());
+            let check = Request::Check { key, ext, at: At::START, ask: true, relay: named, wait: 0 };
+            self.delete_request(&relay, key, check);
+        }
     }
 
     fn delete_request(&mut self, relay: &RelayUrl, key: PublicKey, request: Request) {
@@ -136,28 +155,44 @@ impl Sessions {
         let is = |deletion: &Deletion| deletion.relay == *relay && deletion.key == key;
         let Some(index) = self.deletions.iter().position(is) else { return };
         let name = self.deletions[index].contact.clone();
-        let done = if self.deletions[index].answered {
-            self.read::<serde_json::Value>(relay, reply).is_ok()
-        } else {
-            let question = self.read::<Checked>(relay, reply).ok().and_then(|checked| checked.question);
-            let mut boxes = self.contacts.get(&name).into_iter().flat_map(|contact| &contact.boxes);
-            let own = boxes.find(|own| own.key.public() == key);
-            let answer =
-                own.zip(question).and_then(|(own, question)| open_question(&own.key, relay, &question).ok());
-            if let Some(answer) = answer {
-                let deletion = &mut self.deletions[index];
-                deletion.answered = true;
-                let request = Request::Delete { key, ext: deletion.ext.clone(), answer, upto: Upto::All };
-                return self.delete_request(relay, key, request);
+        let deletion = &self.deletions[index];
+        let done = match deletion.step {
+            Step::Answered => self.read::<Done>(relay, reply).is_ok(),
+            Step::Due(_) | Step::Asked => {
+                let ext = deletion.ext.clone();
+                let question = self.read::<Checked>(relay, reply).ok().and_then(|checked| checked.question);
+                if let Some(answer) =
+                    question.and_then(|question| self.answer_to_delete(&name, relay, key, &question))
+                {
+                    self.deletions[index].step = Step::Answered;
+                    let request = Request::Delete { key, ext, answer, upto: Upto::All };
+                    return self.delete_request(relay, key, request);
+                }
+                false
             }
-            false
         };
-        if done || self.deletions[index].tries >= TRIES {
+        let deletion = &mut self.deletions[index];
+        if done || deletion.tries >= TRIES {
             self.deletions.remove(index);
             self.forget_if_deleted(&name);
         } else {
-            self.ask_to_delete(turn, relay, key);
+            deletion.step = Step::Due(turn.elapsed + doubled(deletion.tries));
         }
+    }
+
+    fn answer_to_delete(
+        &mut self,
+        name: &str,
+        relay: &RelayUrl,
+        key: PublicKey,
+        question: &str,
+    ) -> Option<Answer> {
+        let mut boxes = self.contacts.get(name)?.boxes.iter();
+        let answer = open_question(&boxes.find(|own| own.key.public() == key)?.key, relay, question);
+        if answer.is_err() {
+            self.event(Event::Misbehaves { relay: relay.clone(), what: Misbehaviour::ForeignQuestion });
+        }
+        answer.ok()
     }
 
     /// Deletes a contact with all its keys once there is nothing left to delete at the relays.
