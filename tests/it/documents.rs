@@ -252,6 +252,43 @@ fn the_specification_names_every_write() {
     assert_eq!(named, made);
 }
 
+/// The threat model names the tests that show what it says, in each section about an adversary. They are there.
+#[test]
+fn the_threat_models_tests_are_there() {
+    let document = read("docs/threat-model.md");
+    let sources = sources();
+    let mut missing = Vec::new();
+    let sections: Vec<&str> = document.split("\n## ").skip(1).collect();
+    let adversaries: Vec<&&str> = sections.iter().filter(|section| section.contains("\nCannot")).collect();
+    assert!(adversaries.len() >= 13, "{}", adversaries.len());
+    for section in adversaries {
+        let name = section.lines().next().unwrap();
+        let shown: Vec<&str> = section.split("\nShown by: ").skip(1).collect();
+        assert_eq!(shown.len(), 1, "{name}: one paragraph \"Shown by:\"");
+        let tests = quoted(shown[0].split("\n\n").next().unwrap(), '`');
+        assert!(!tests.is_empty(), "{name}");
+        missing.extend(tests.into_iter().filter(|test| !sources.contains(&format!("fn {test}("))));
+    }
+    assert!(missing.is_empty(), "no tests of these names: {missing:?}");
+}
+
+/// All Rust of this repository.
+fn sources() -> String {
+    let mut folders = vec!["src".into(), "tests".into()];
+    let mut sources = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(&folder)).unwrap() {
+            let (entry, path) = entry.map(|entry| (entry.file_type().unwrap(), entry.path())).unwrap();
+            if entry.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ext| ext == "rs") {
+                sources.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    sources
+}
+
 /// Sealing is random: of a question only the length is foretold.
 fn without_questions(mut reply: Value) -> Value {
     let fields = reply.as_object_mut().unwrap();
