@@ -94,9 +94,9 @@ pub enum Output {
 pub enum PersistPoint {
     /// A link was made; before anybody sees it.
     Shared,
-    /// An attempt to connect began; the own box and the signing key are on disk before the first offer.
+    /// An attempt to connect began; the own box is on disk before the first offer.
     ConnectBegun,
-    /// An offer's counter is used up; before it is sent.
+    /// An offer's counter is used up, and with the first one the signing key made; before it is sent.
     OfferCounted,
     /// An offer came; before the app hears of it and an answer is made.
     OfferTaken,
