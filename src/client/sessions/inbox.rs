@@ -58,15 +58,17 @@ impl Sessions {
         let mut taken = Taken { complete: true, news: false };
         let mut offers = Vec::new();
         for message in messages {
+            let before = offers.len();
             let result = self.take_one(turn, name, key, relay, &message.data, &mut offers);
-            taken.news |= result.is_ok();
+            // Whether an offer is new is seen below.
+            taken.news |= result.is_ok() && offers.len() == before;
             let Err(why) = result else { continue };
             if let Skip::Junk(Junk::Version | Junk::Type) = why {
                 taken.complete = false; // For a newer program.
             }
             self.skipped(name, relay, why);
         }
-        self.take_offers(turn, name, key, relay, offers);
+        taken.news |= self.take_offers(turn, name, key, relay, offers);
         taken
     }
 
@@ -216,7 +218,8 @@ impl Sessions {
         }
     }
 
-    /// Takes the offers of one batch: the first claims an open link, and of each sender only the latest counts.
+    /// Takes the offers of one batch: the first claims an open link, and of each sender only the latest counts. Whether any
+    /// was new.
     fn take_offers(
         &mut self,
         turn: &mut Turn<'_>,
@@ -224,7 +227,7 @@ impl Sessions {
         key: PublicKey,
         relay: &RelayUrl,
         offers: Vec<Incoming>,
-    ) {
+    ) -> bool {
         let mut latest: Option<Incoming> = None;
         for incoming in offers {
             match self.admit_offer(turn, name, key, &incoming) {
@@ -235,14 +238,15 @@ impl Sessions {
                 Err(why) => self.skipped(name, relay, why),
             }
         }
-        let Some(Incoming { ik, n, payload, offer }) = latest else { return };
-        let Some(contact) = self.contacts.get_mut(name) else { return };
+        let Some(Incoming { ik, n, payload, offer }) = latest else { return false };
+        let Some(contact) = self.contacts.get_mut(name) else { return false };
         let claims = contact.link.as_ref().is_some_and(|link| link.state == LinkState::Claimed)
             && contact.peer.as_ref().is_some_and(|peer| peer.unanswered.is_none());
-        let Some(peer) = contact.peer.as_mut() else { return };
+        let Some(peer) = contact.peer.as_mut() else { return false };
         let connectoid = offer.connectoid;
         if !peer.offers_from(connectoid, n) && holds(Defence::Overtaken) {
-            return self.skipped(name, relay, Skip::Overtaken);
+            self.skipped(name, relay, Skip::Overtaken);
+            return true;
         }
         peer.unanswered = Some(Unanswered { payload, to: key, came: turn.now });
         let stands = self.own_offer_stands(turn, name, &ik);
@@ -257,6 +261,7 @@ impl Sessions {
         if !stands && !self.too_many_offers(name) {
             self.answer(turn, name);
         }
+        true
     }
 
     /// Whether an offer may be answered: it is counted then. Claims an open link.
