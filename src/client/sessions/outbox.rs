@@ -158,6 +158,12 @@ impl Sessions {
             (Err(_), Some(why)) => {
                 found.legs.remove(leg);
                 let contact = found.contact.clone();
+                // A goodbye that no relay takes was tried: the next one is due in its time, not at once.
+                if let (Letter::Goodbye(to), true, false) =
+                    (found.letter.clone(), found.legs.is_empty(), found.delivered)
+                {
+                    self.goodbye_sent(&to);
+                }
                 self.event(Event::NotSent { contact, relay: url.clone(), why });
             }
             (Err(pause), None) => {
