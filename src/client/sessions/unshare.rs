@@ -1,10 +1,14 @@
 //! The end of a contact: a sealed goodbye, the boxes deleted at the relays, then all keys.
 
 use super::{
-    Asked, NotDone, Output, PersistPoint, RequestId, Sessions, Side, Turn, mailbox::PATIENCE, outbox::Letter,
+    Asked, Event, NotDone, Output, PersistPoint, RequestId, Sessions, Side, Turn, mailbox::PATIENCE,
+    outbox::Letter,
 };
 use crate::{
-    client::{contact::Goodbye, exchange::NoReply},
+    client::{
+        contact::Goodbye,
+        exchange::{Misbehaviour, NoReply},
+    },
     protocol::{Checked, Connectoid, Ext, PublicKey, RelayUrl, Request, Upto},
     seal::{
         message::{Content, seal_message},
@@ -139,7 +143,10 @@ impl Sessions {
         let done = if self.deletions[index].answered {
             self.read::<serde_json::Value>(relay, reply).is_ok()
         } else {
-            let question = self.read::<Checked>(relay, reply).ok().and_then(|checked| checked.question);
+            let checked = self.read::<Checked>(relay, reply).ok();
+            let replied = checked.is_some();
+            let question = checked.and_then(|checked| checked.question);
+            let asked = question.is_some();
             let mut boxes = self.contacts.get(&name).into_iter().flat_map(|contact| &contact.boxes);
             let own = boxes.find(|own| own.key.public() == key);
             let answer =
@@ -149,6 +156,10 @@ impl Sessions {
                 deletion.answered = true;
                 let request = Request::Delete { key, ext: deletion.ext.clone(), answer, upto: Upto::All };
                 return self.delete_request(relay, key, request);
+            }
+            if replied {
+                let what = if asked { Misbehaviour::ForeignQuestion } else { Misbehaviour::NoQuestion };
+                self.event(Event::Misbehaves { relay: relay.clone(), what });
             }
             false
         };
