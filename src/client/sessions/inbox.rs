@@ -228,6 +228,8 @@ impl Sessions {
         relay: &RelayUrl,
         offers: Vec<Incoming>,
     ) -> bool {
+        let link = self.contacts.get(name).and_then(|contact| contact.link.as_ref());
+        let was_open = link.is_some_and(|link| link.state == LinkState::Open);
         let mut latest: Option<Incoming> = None;
         for incoming in offers {
             match self.admit_offer(turn, name, key, &incoming) {
@@ -240,8 +242,7 @@ impl Sessions {
         }
         let Some(Incoming { ik, n, payload, offer }) = latest else { return false };
         let Some(contact) = self.contacts.get_mut(name) else { return false };
-        let claims = contact.link.as_ref().is_some_and(|link| link.state == LinkState::Claimed)
-            && contact.peer.as_ref().is_some_and(|peer| peer.unanswered.is_none());
+        let claims = was_open && contact.link.as_ref().is_some_and(|link| link.state == LinkState::Claimed);
         let Some(peer) = contact.peer.as_mut() else { return false };
         let connectoid = offer.connectoid;
         if !peer.offers_from(connectoid, n) && holds(Defence::Overtaken) {
