@@ -326,6 +326,13 @@ impl Contact {
         if self.leaving || (closed && self.pinned().is_none()) { &[] } else { &self.boxes }
     }
 
+    /// Whether a connectoid of the other side has relays on this machine, though one's own have none there: what posts to them
+    /// would post to whatever runs here.
+    pub(super) fn is_led_here_by(&self, connectoid: &Connectoid) -> bool {
+        let own_here = self.boxes.iter().flat_map(|own| &own.relays).any(RelayUrl::is_loopback);
+        !own_here && connectoid.relays.iter().any(RelayUrl::is_loopback)
+    }
+
     /// Whether app data may flow: the link was safe and used once, or the two people compared the string.
     pub fn may_exchange(&self) -> bool {
         match self.verification {
@@ -559,6 +566,20 @@ mod tests {
         bob.seen = (0..SIGNERS).map(|_| Seen { ik: some, n: BTreeSet::new() }).collect();
         let ik = SigningKey::generate(&mut rng).public();
         assert_eq!(bob.take_note(note(ik, 1)), Err(NotTaken::TooManySigners));
+    }
+
+    #[test]
+    fn the_other_side_does_not_lead_to_this_machine() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut bob = contact(&mut rng, "Bob");
+        let mut at = |url: &str| OwnBox::generate(&mut rng, vec![url.parse().unwrap()], None);
+        for url in ["http://127.0.0.1:631", "http://localhost", "https://[::1]:8443/x"] {
+            assert!(bob.is_led_here_by(&at(url).connectoid()), "{url}");
+        }
+        assert!(!bob.is_led_here_by(&at("https://connecto.id").connectoid()));
+        // Who tries it out on one machine has a relay here.
+        bob.boxes = vec![at("http://127.0.0.1:8080")];
+        assert!(!bob.is_led_here_by(&at("http://127.0.0.1:8080").connectoid()));
     }
 
     #[test]

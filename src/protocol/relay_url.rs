@@ -47,6 +47,11 @@ impl RelayUrl {
         canonical(&Url::parse(&format!("http://{host}")).ok()?)
     }
 
+    /// Whether it is on this machine.
+    pub fn is_loopback(&self) -> bool {
+        Url::parse(&self.0).is_ok_and(|url| is_loopback(&url))
+    }
+
     /// The URL as text.
     pub fn as_str(&self) -> &str {
         &self.0

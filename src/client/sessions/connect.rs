@@ -55,6 +55,19 @@ pub enum NotThisSession {
     NotSealed(#[from] NotSealed),
 }
 
+/// When the next offer is due, after the wish to connect, if so many were made and so much time passed. Those that were missed are
+/// not made up for.
+fn next_after(tries: u32, passed: Duration) -> Duration {
+    let due = |index: u32| match TRIES.get(index as usize) {
+        Some(after) => *after,
+        None => TRIES[3] + Duration::from_hours(u64::from(index) - 3),
+    };
+    if tries == 0 {
+        return due(0);
+    }
+    (tries..tries.saturating_add(64)).map(due).find(|after| *after > passed).unwrap_or(passed)
+}
+
 impl Sessions {
     /// The offer of a peer connection that [`Output::MakeOffer`] asked for.
     ///
@@ -67,8 +80,19 @@ impl Sessions {
         sdp: String,
     ) -> Result<(), NotThisSession> {
         let name = self.pending(session).ok_or(NotThisSession::Over)?;
+        let made = self.make_offer(turn, &name, sdp);
+        self.over_if_failed(&name, made)?;
+        self.tick(turn);
+        Ok(())
+    }
+
+    fn make_offer(&mut self, turn: &mut Turn<'_>, name: &str, sdp: String) -> Result<(), NotThisSession> {
+        let pending = self.live.get(name).and_then(|live| live.pending.as_ref());
+        if !pending.is_some_and(|pending| matches!(pending.stage, Stage::MakingOffer)) {
+            return Err(NotThisSession::Over);
+        }
         let fingerprint = Fingerprint::of_sdp(&sdp).ok_or(NotThisSession::Fingerprint)?;
-        let contact = self.contacts.get_mut(&name).ok_or(NotThisSession::Over)?;
+        let contact = self.contacts.get_mut(name).ok_or(NotThisSession::Over)?;
         let (Some(own), Some(peer)) = (contact.boxes.last(), &contact.peer) else {
             return Err(NotThisSession::Over);
         };
@@ -81,9 +105,6 @@ impl Sessions {
         let content = Content::Offer(Offer { connectoid, sas_commit: commitment, sdp });
         let sealed =
             seal_message(&mut turn.rng, &to.key, to.secret.as_ref(), &signer, n, turn.now, &content)?;
-        if let Some(connecting) = &mut contact.connecting {
-            connecting.tries += 1;
-        }
         let offered = Offered {
             hash: OfferHash::of(&sealed.payload),
             payload: sealed.payload,
@@ -92,11 +113,9 @@ impl Sessions {
             fingerprint,
             since: turn.elapsed,
         };
-        self.set_stage(&name, Stage::Offered(offered));
-        self.store(&name, PersistPoint::OfferCounted);
-        self.post(turn, &name, &to, Letter::Offer, sealed.data);
-        self.plan_next_try(turn, &name);
-        self.tick(turn);
+        self.set_stage(name, Stage::Offered(offered));
+        self.store(name, PersistPoint::OfferCounted);
+        self.post(turn, name, &to, Letter::Offer, sealed.data);
         Ok(())
     }
 
@@ -111,14 +130,27 @@ impl Sessions {
         sdp: String,
     ) -> Result<(), NotThisSession> {
         let name = self.pending(session).ok_or(NotThisSession::Over)?;
+        let made = self.make_answer(turn, &name, session, sdp);
+        self.over_if_failed(&name, made)?;
+        self.tick(turn);
+        Ok(())
+    }
+
+    fn make_answer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        name: &str,
+        session: SessionId,
+        sdp: String,
+    ) -> Result<(), NotThisSession> {
         let own_fingerprint = Fingerprint::of_sdp(&sdp).ok_or(NotThisSession::Fingerprint)?;
-        let live = self.live.get_mut(&name).ok_or(NotThisSession::Over)?;
+        let live = self.live.get_mut(name).ok_or(NotThisSession::Over)?;
         let Some(pending) = live.pending.take_if(|pending| matches!(pending.stage, Stage::MakingAnswer(_)))
         else {
             return Err(NotThisSession::Over);
         };
         let Stage::MakingAnswer(answering) = pending.stage else { return Err(NotThisSession::Over) };
-        let contact = self.contacts.get_mut(&name).ok_or(NotThisSession::Over)?;
+        let contact = self.contacts.get_mut(name).ok_or(NotThisSession::Over)?;
         let peer = contact.peer.as_mut().ok_or(NotThisSession::Over)?;
         let to = peer.connectoid.clone();
         let secret_a = to.secret.clone().ok_or(NotThisSession::Over)?;
@@ -151,10 +183,17 @@ impl Sessions {
             handshake: None,
         };
         live.pending = Some(Session::new(session, Stage::Joined(Box::new(joined))));
-        self.store(&name, PersistPoint::AnswerCounted);
-        self.post(turn, &name, &to, Letter::Other, sealed.data);
-        self.tick(turn);
+        self.store(name, PersistPoint::AnswerCounted);
+        self.post(turn, name, &to, Letter::Other, sealed.data);
         Ok(())
+    }
+
+    /// A session whose SDP was of no use is over; the next try makes another.
+    fn over_if_failed(&mut self, name: &str, made: Result<(), NotThisSession>) -> Result<(), NotThisSession> {
+        if matches!(made, Err(NotThisSession::Fingerprint | NotThisSession::NotSealed(_))) {
+            self.drop_pending(name);
+        }
+        made
     }
 
     /// Candidates that came after the offer or answer was handed over: objects of the form RTCIceCandidateInit. At most three
@@ -283,12 +322,8 @@ impl Sessions {
     pub(super) fn plan_next_try(&mut self, turn: &Turn<'_>, name: &str) {
         let Some(contact) = self.contacts.get(name) else { return };
         let next_try = contact.connecting.map(|connecting| {
-            let after = match TRIES.get(connecting.tries as usize) {
-                Some(after) => *after,
-                None => TRIES[3] + Duration::from_hours(u64::from(connecting.tries) - 3),
-            };
             let passed = Duration::from_millis(turn.now.saturating_sub(connecting.since));
-            turn.elapsed + after.saturating_sub(passed)
+            turn.elapsed + next_after(connecting.tries, passed).saturating_sub(passed)
         });
         if let Some(live) = self.live.get_mut(name) {
             live.next_try = next_try;
@@ -297,17 +332,19 @@ impl Sessions {
 
     /// Asks for an offer if one is due; gives up after 48 hours.
     pub(super) fn try_again(&mut self, turn: &Turn<'_>, name: &str) {
-        let (Some(contact), Some(live)) = (self.contacts.get(name), self.live.get_mut(name)) else { return };
-        let Some(connecting) = contact.connecting else { return };
+        let (Some(contact), Some(live)) = (self.contacts.get_mut(name), self.live.get(name)) else { return };
+        let Some(connecting) = &mut contact.connecting else { return };
         if live.next_try.is_none_or(|due| due > turn.elapsed) {
             return;
         }
-        live.next_try = None;
         if Duration::from_millis(turn.now.saturating_sub(connecting.since)) >= GIVE_UP {
             self.stop_trying(name, PersistPoint::Disconnected);
             self.drop_pending(name);
             return self.event(Event::GaveUp { contact: name.to_owned() });
         }
+        // Counted and planned now: whatever becomes of this offer, another follows.
+        connecting.tries += 1;
+        self.plan_next_try(turn, name);
         self.drop_pending(name);
         let session = SessionId(self.new_id());
         if let Some(live) = self.live.get_mut(name) {
@@ -501,5 +538,19 @@ impl Sessions {
         let is = |found: &&Session| found.id == session;
         let mut live = self.live.iter();
         live.find(|(_, live)| live.open.as_ref().filter(is).is_some()).map(|(name, _)| name.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offers_that_were_missed_are_not_made_up_for() {
+        let minutes = |tries, passed| next_after(tries, Duration::from_mins(passed)).as_secs() / 60;
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|tries| minutes(tries, 0)), [0, 5, 15, 50, 110, 170]);
+        assert_eq!(minutes(0, 600), 0, "the first is due whenever it is");
+        assert_eq!(minutes(1, 600), 650, "after ten hours asleep");
+        assert_eq!(minutes(2, 15), 50);
     }
 }

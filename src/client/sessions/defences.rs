@@ -17,6 +17,8 @@ pub(crate) enum Defence {
     Pinned,
     /// An offer must not lead back to an own box.
     NotOwnBox,
+    /// The other side does not choose addresses on this machine to post to.
+    NotThisMachine,
     /// An offer that was overtaken does not count.
     Overtaken,
     /// A link belongs to the first who used it.

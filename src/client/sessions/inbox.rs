@@ -58,17 +58,30 @@ impl Sessions {
         messages: &[Message],
     ) -> Taken {
         let mut taken = Taken { complete: true, news: false };
-        let mut offers = Vec::new();
+        let (mut offers, mut later) = (Vec::new(), Vec::new());
         for message in messages {
+            let before = offers.len();
             let result = self.take_one(turn, name, key, relay, &message.data, &mut offers);
-            taken.news |= result.is_ok();
-            let Err(why) = result else { continue };
-            if let Skip::Junk(Junk::Version | Junk::Type) = why {
-                taken.complete = false; // For a newer program.
+            // Whether an offer is new is seen below.
+            taken.news |= result.is_ok() && offers.len() == before;
+            match result {
+                // Candidates may come with the offer they belong to, whose signer is not known before that is taken.
+                Err(Skip::Junk(Junk::UnknownSigner)) => later.push(message),
+                Err(why) => {
+                    // What is for a newer program stays at the relay.
+                    taken.complete &= !matches!(why, Skip::Junk(Junk::Version | Junk::Type));
+                    self.skipped(name, relay, why);
+                }
+                Ok(()) => {}
             }
-            self.skipped(name, relay, why);
         }
-        self.take_offers(turn, name, key, relay, offers);
+        taken.news |= self.take_offers(turn, name, key, relay, offers);
+        for message in later {
+            match self.take_one(turn, name, key, relay, &message.data, &mut Vec::new()) {
+                Ok(()) => taken.news = true,
+                Err(why) => self.skipped(name, relay, why),
+            }
+        }
         taken
     }
 
@@ -218,7 +231,8 @@ impl Sessions {
         }
     }
 
-    /// Takes the offers of one batch: the first claims an open link, and of each sender only the latest counts.
+    /// Takes the offers of one batch: the first claims an open link, and of each sender only the latest counts. Whether any
+    /// was new.
     fn take_offers(
         &mut self,
         turn: &mut Turn<'_>,
@@ -226,7 +240,9 @@ impl Sessions {
         key: PublicKey,
         relay: &RelayUrl,
         offers: Vec<Incoming>,
-    ) {
+    ) -> bool {
+        let link = self.contacts.get(name).and_then(|contact| contact.link.as_ref());
+        let was_open = link.is_some_and(|link| link.state == LinkState::Open);
         let mut latest: Option<Incoming> = None;
         for incoming in offers {
             match self.admit_offer(turn, name, key, &incoming) {
@@ -237,14 +253,14 @@ impl Sessions {
                 Err(why) => self.skipped(name, relay, why),
             }
         }
-        let Some(Incoming { ik, n, payload, offer }) = latest else { return };
-        let Some(contact) = self.contacts.get_mut(name) else { return };
-        let claims = contact.link.as_ref().is_some_and(|link| link.state == LinkState::Claimed)
-            && contact.peer.as_ref().is_some_and(|peer| peer.unanswered.is_none());
-        let Some(peer) = contact.peer.as_mut() else { return };
+        let Some(Incoming { ik, n, payload, offer }) = latest else { return false };
+        let Some(contact) = self.contacts.get_mut(name) else { return false };
+        let claims = was_open && contact.link.as_ref().is_some_and(|link| link.state == LinkState::Claimed);
+        let Some(peer) = contact.peer.as_mut() else { return false };
         let connectoid = offer.connectoid;
         if !peer.offers_from(connectoid, n) && holds(Defence::Overtaken) {
-            return self.skipped(name, relay, Skip::Overtaken);
+            self.skipped(name, relay, Skip::Overtaken);
+            return true;
         }
         peer.unanswered = Some(Unanswered { payload, to: key, came: turn.now });
         let stands = self.own_offer_stands(turn, name, &ik);
@@ -259,6 +275,7 @@ impl Sessions {
         if !stands && !self.too_many_offers(name) {
             self.answer(turn, name);
         }
+        true
     }
 
     /// Whether an offer may be answered: it is counted then. Claims an open link.
@@ -269,10 +286,18 @@ impl Sessions {
         key: PublicKey,
         incoming: &Incoming,
     ) -> Result<(), Skip> {
-        if self.is_own(&incoming.offer.connectoid.key) && holds(Defence::NotOwnBox) {
+        let connectoid = &incoming.offer.connectoid;
+        if self.is_own(&connectoid.key) && holds(Defence::NotOwnBox) {
             return Err(Skip::OwnBox);
         }
         let contact = self.contacts.get_mut(name).ok_or(Skip::LinkClosed)?;
+        if contact.is_led_here_by(connectoid) && holds(Defence::NotThisMachine) {
+            return Err(Skip::ThisMachine);
+        }
+        // Counters begin at 1.
+        if incoming.n == 0 {
+            return Err(Skip::Repeated);
+        }
         let to_link = contact.link_box().is_some_and(|link| link.key.public() == key);
         if let (true, Some(link)) = (to_link, &mut contact.link) {
             let same = contact.peer.as_ref().is_some_and(|peer| peer.ik == Some(incoming.ik));

@@ -43,6 +43,9 @@ const MOST_REPLIES: u32 = 64;
 /// The first pause after a failure; doubled with each further one, up to a minute.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 
+/// The longest that a relay is left alone because it asks for it: it must not stop us for ever.
+const LONGEST_REST: Duration = Duration::from_mins(10);
+
 /// What names an `ext` among those at one relay.
 pub(super) type ExtKey = Option<String>;
 
@@ -111,6 +114,13 @@ impl Relay {
         self.boxes.iter_mut().find(|mailbox| mailbox.key == *key)
     }
 
+    /// The pause until the next check, if one that waits at the relay does not go at once. A relay takes 600 boxes a
+    /// minute; above a hundred boxes there is no waiting, so more of them are looked for less often.
+    fn pause(&self, expecting: bool) -> Duration {
+        let boxes = u64::try_from(self.boxes.len()).unwrap_or(u64::MAX);
+        if expecting { SHORT_PAUSE.max(Duration::from_secs(boxes / 8)).min(PAUSE) } else { PAUSE }
+    }
+
     /// Backs off after something that was of no use.
     fn in_vain(&mut self, elapsed: Duration) {
         self.due = elapsed + doubled(self.vain).min(PAUSE);
@@ -143,7 +153,7 @@ impl Sessions {
                 self.outputs.push_back(Output::Cancel(id));
             }
             let relay = &mut self.relays[index];
-            if expecting && relay.vain == 0 && relay.due > turn.elapsed + SHORT_PAUSE {
+            if expecting && relay.vain == 0 && relay.due > turn.elapsed + relay.pause(true) {
                 relay.due = turn.elapsed;
             }
             if relay.due().is_some_and(|due| due <= turn.elapsed) {
@@ -249,6 +259,8 @@ impl Sessions {
     ) {
         let elapsed = turn.elapsed;
         let read = self.read::<CheckedMany>(url, reply);
+        let expecting = self.relays.iter().position(|relay| relay.is(url, ext));
+        let expecting = expecting.is_some_and(|index| self.expects_something(index, elapsed));
         let Some(relay) = self.relay_at(url, ext) else { return };
         let Some(checking) = relay.checking.take() else { return };
         let reply = match read {
@@ -265,7 +277,9 @@ impl Sessions {
                 true if elapsed >= checking.since + SHORT_PAUSE => elapsed,
                 true => elapsed + SHORT_PAUSE,
                 false if relay.next < relay.boxes.len() => elapsed,
-                false => elapsed + PAUSE,
+                // The next one waits.
+                false if expecting && relay.boxes.len() <= MAX_CHECK_BOXES as usize => elapsed,
+                false => elapsed + relay.pause(expecting),
             };
             return;
         }
@@ -423,7 +437,9 @@ impl Sessions {
         self.note_reachable(url, !matches!(read, Err(NoReply::Unreachable(_))));
         read.map_err(|no_reply| match no_reply {
             NoReply::Unreachable(_) => None,
-            NoReply::Refused(body) => body.retry_after.map(|seconds| Duration::from_secs(seconds.into())),
+            NoReply::Refused(body) => {
+                body.retry_after.map(|seconds| Duration::from_secs(seconds.into()).min(LONGEST_REST))
+            }
             NoReply::Misbehaves(what) => {
                 self.event(Event::Misbehaves { relay: url.clone(), what });
                 None

@@ -115,7 +115,7 @@ pub enum NotDone {
 }
 
 /// How a link is shared.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShareOptions {
     /// Where its box is: 1 to 4 relays, in order of preference.
     pub relays: Vec<RelayUrl>,
@@ -130,6 +130,13 @@ pub struct ShareOptions {
 
 /// How long a link is answered by default.
 pub const LINK_LIFE: Duration = Duration::from_hours(7 * 24);
+
+impl Default for ShareOptions {
+    /// No relay yet, no `ext`, [`LINK_LIFE`], with a secret.
+    fn default() -> Self {
+        Self { relays: Vec::new(), ext: None, expires_in: Some(LINK_LIFE), without_secret: false }
+    }
+}
 
 /// How often what is planned in the time of day is looked at, if nothing else is to be done.
 const LOOK_EVERY: Duration = Duration::from_mins(10);
@@ -261,7 +268,7 @@ impl Sessions {
     /// If there is no such contact, or nobody used its link yet.
     pub fn reconnect(&mut self, turn: &mut Turn<'_>, name: &str) -> Result<(), NotDone> {
         let contact = self.contacts.get_mut(name).ok_or_else(|| NotDone::NoContact(name.to_owned()))?;
-        if contact.peer.is_none() {
+        if contact.peer.is_none() || contact.leaving {
             return Err(NotDone::NobodyThere(name.to_owned()));
         }
         if self.live.get(name).is_some_and(|live| live.open.is_some()) {
@@ -364,9 +371,8 @@ impl Sessions {
         else {
             return;
         };
-        if let Some(link) = &mut contact.link {
-            link.state = LinkState::Closed;
-        }
+        let Some(link) = contact.link.as_mut().filter(|link| link.state != LinkState::Closed) else { return };
+        link.state = LinkState::Closed;
         self.store(name, PersistPoint::LinkExpired);
         self.event(Event::LinkExpired { contact: name.to_owned() });
     }

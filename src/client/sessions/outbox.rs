@@ -158,8 +158,12 @@ impl Sessions {
             (Err(_), Some(why)) => {
                 found.legs.remove(leg);
                 let contact = found.contact.clone();
-                // A goodbye has no contact any more.
-                if !contact.is_empty() {
+                // A goodbye has no contact any more. One that no relay takes was tried: the next is due in its time, not at once.
+                if let Letter::Goodbye(to) = found.letter {
+                    if found.legs.is_empty() && !found.delivered {
+                        self.goodbye_sent(&to);
+                    }
+                } else {
                     self.event(Event::NotSent { contact, relay: url.clone(), why });
                 }
             }

@@ -116,8 +116,6 @@ pub enum PersistPoint {
     PeerMoved,
     /// The other side confirmed the new own box.
     BoxConfirmed,
-    /// The other side wrote to the new own box.
-    BoxUsed,
     /// Old boxes are not needed any more: their keys are deleted.
     BoxDropped,
     /// Somebody else used the link; before that one is refused.
@@ -226,7 +224,7 @@ pub enum Event {
         /// Why.
         why: Skip,
     },
-    /// A relay does not do what the protocol says. It is asked again in a minute.
+    /// A relay does not do what the protocol says. It is asked again later, within a minute.
     Misbehaves {
         /// Which one.
         relay: RelayUrl,
@@ -306,6 +304,9 @@ pub enum Skip {
     /// An offer that leads back to one's own box.
     #[error("is an offer that leads back here")]
     OwnBox,
+    /// An offer whose relay is on this machine, where no relay of one's own is.
+    #[error("is an offer that leads to an address on this machine")]
+    ThisMachine,
     /// The link is not open any more.
     #[error("came to a link that is closed")]
     LinkClosed,

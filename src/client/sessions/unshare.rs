@@ -68,6 +68,7 @@ impl Sessions {
             return Ok(());
         }
         contact.leaving = true;
+        contact.connecting = None;
         if contact.pinned().is_some()
             && let Some(peer) = &contact.peer
         {
@@ -94,6 +95,7 @@ impl Sessions {
     pub(super) fn bye_taken(&mut self, turn: &mut Turn<'_>, name: &str) {
         if let Some(contact) = self.contacts.get_mut(name) {
             contact.leaving = true;
+            contact.connecting = None;
         }
         self.close_sessions(name);
         self.recall_all(name);
@@ -160,13 +162,17 @@ impl Sessions {
             Step::Answered => self.read::<Done>(relay, reply).is_ok(),
             Step::Due(_) | Step::Asked => {
                 let ext = deletion.ext.clone();
-                let question = self.read::<Checked>(relay, reply).ok().and_then(|checked| checked.question);
-                if let Some(answer) =
-                    question.and_then(|question| self.answer_to_delete(&name, relay, key, &question))
-                {
-                    self.deletions[index].step = Step::Answered;
-                    let request = Request::Delete { key, ext, answer, upto: Upto::All };
-                    return self.delete_request(relay, key, request);
+                let checked = self.read::<Checked>(relay, reply).ok();
+                let answer =
+                    checked.map(|checked| self.answer_to_delete(&name, relay, key, checked.question));
+                match answer {
+                    Some(Ok(answer)) => {
+                        self.deletions[index].step = Step::Answered;
+                        let request = Request::Delete { key, ext, answer, upto: Upto::All };
+                        return self.delete_request(relay, key, request);
+                    }
+                    Some(Err(what)) => self.event(Event::Misbehaves { relay: relay.clone(), what }),
+                    None => {}
                 }
                 false
             }
@@ -181,18 +187,16 @@ impl Sessions {
     }
 
     fn answer_to_delete(
-        &mut self,
+        &self,
         name: &str,
         relay: &RelayUrl,
         key: PublicKey,
-        question: &str,
-    ) -> Option<Answer> {
-        let mut boxes = self.contacts.get(name)?.boxes.iter();
-        let answer = open_question(&boxes.find(|own| own.key.public() == key)?.key, relay, question);
-        if answer.is_err() {
-            self.event(Event::Misbehaves { relay: relay.clone(), what: Misbehaviour::ForeignQuestion });
-        }
-        answer.ok()
+        question: Option<String>,
+    ) -> Result<Answer, Misbehaviour> {
+        let question = question.ok_or(Misbehaviour::NoQuestion)?;
+        let mut boxes = self.contacts.get(name).into_iter().flat_map(|contact| &contact.boxes);
+        let own = boxes.find(|own| own.key.public() == key).ok_or(Misbehaviour::ForeignQuestion)?;
+        open_question(&own.key, relay, &question).map_err(|_| Misbehaviour::ForeignQuestion)
     }
 
     /// Deletes a contact with all its keys once there is nothing left to delete at the relays.

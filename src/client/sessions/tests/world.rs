@@ -8,20 +8,30 @@ use std::{
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::{
-    super::{Event, Output, PersistPoint, RequestId, SessionId, Sessions, ShareOptions, Turn},
-    attacks::Dishonesty,
+    super::{
+        Asked, Event, Output, PersistPoint, RequestId, SessionId, Sessions, ShareOptions, Turn,
+        outbox::Letter,
+    },
+    attacks::{Dishonesty, Lie},
     relay::{MemoryRelay, wire},
 };
 use crate::{
     client::{
         contact::{Contact, Goodbye},
-        exchange::{self, NoReply},
+        exchange::{self, Misbehaviour, NoReply},
     },
-    protocol::{Connectoid, Fingerprint, FoundLink, Request},
+    protocol::{Answer, Connectoid, Fingerprint, FoundLink, Request},
+    seal::{
+        message::{Content, seal_message},
+        question::verify,
+    },
 };
 
 /// When the tests begin, Unix milliseconds.
 pub(super) const START: u64 = 1_795_170_000_000;
+
+/// A session as one end knows it.
+pub(super) type OneEnd = (usize, u64);
 
 pub(super) struct World {
     pub(super) now: Duration,
@@ -36,6 +46,12 @@ pub(super) struct World {
     pub(super) foreign_certificates: bool,
     /// Everything that the app of an end was told, with the time.
     pub(super) events: Vec<(Duration, usize, Event)>,
+    /// What was sent as an answer and is none to a question that this relay asked about this box.
+    pub(super) leaks: Vec<(usize, Answer)>,
+    /// What a relay did wrong and an end did not call by its name.
+    pub(super) unnamed: Vec<(usize, Misbehaviour)>,
+    /// Every session that an app was told of, with the one at its other end.
+    pub(super) joined: Vec<(OneEnd, Option<OneEnd>)>,
     /// The end that is to crash, at which store, and whether before or after it is durable.
     pub(super) crash: Option<(usize, PersistPoint, bool)>,
     pub(super) crashed: u32,
@@ -76,7 +92,7 @@ struct Waiting {
 
 enum Happening {
     Asked { end: usize, life: u32, id: RequestId, relay: usize, body: Vec<u8>, patience: Duration },
-    Replied { end: usize, life: u32, id: RequestId, reply: Result<(u16, Vec<u8>), NoReply> },
+    Replied { end: usize, life: u32, id: RequestId, relay: usize, lie: Lie },
     Sdp { end: usize, life: u32, session: SessionId, answers: bool },
     Open { end: usize, life: u32, session: u64, certificate: Fingerprint },
     Frame { end: usize, life: u32, session: u64, text: String },
@@ -103,6 +119,9 @@ impl World {
             dishonesty: None,
             foreign_certificates: false,
             events: Vec::new(),
+            leaks: Vec::new(),
+            unnamed: Vec::new(),
+            joined: Vec::new(),
             crash: None,
             crashed: 0,
             queue: BTreeMap::new(),
@@ -146,6 +165,20 @@ impl World {
 
     pub(super) fn foreground(&mut self, end: usize) {
         self.call(end, |sessions, turn| sessions.set_foreground(turn, true));
+    }
+
+    /// Writes a note to a contact, as a script of the same user does: signed by the contact's key, to its box.
+    pub(super) fn note(&mut self, end: usize, name: &str, note: &str) {
+        self.call(end, |sessions, turn| {
+            let contact = sessions.contacts.get_mut(name).unwrap();
+            let to = contact.peer.as_ref().unwrap().connectoid.clone();
+            let (signer, n) = contact.signer.next(&mut turn.rng);
+            let content = Content::Note(note.into());
+            let sealed =
+                seal_message(&mut turn.rng, &to.key, to.secret.as_ref(), &signer, n, turn.now, &content);
+            sessions.store(name, PersistPoint::OfferCounted);
+            sessions.post(turn, name, &to, Letter::Other, sealed.unwrap().data);
+        });
     }
 
     /// Ends the program of an end and starts it again from its disk.
@@ -286,7 +319,12 @@ impl World {
                     }
                     self.peers.remove(&(end, session.0));
                 }
-                Output::Event(event) => self.events.push((self.now, end, event)),
+                Output::Event(event) => {
+                    if let Event::Connected { session, .. } = &event {
+                        self.joined.push(((end, session.0), self.other(end, session.0)));
+                    }
+                    self.events.push((self.now, end, event));
+                }
             }
         }
     }
@@ -309,17 +347,15 @@ impl World {
                     return;
                 }
                 if self.down[relay] {
-                    let reply = Err(NoReply::Unreachable("connection refused".into()));
-                    return self.happens(Happening::Replied { end, life, id, reply });
+                    let lie = Lie::honest(Err(NoReply::Unreachable("connection refused".into())));
+                    return self.happens(Happening::Replied { end, life, id, relay, lie });
                 }
                 self.asked(end, life, id, relay, body, patience);
             }
-            Happening::Replied { end, life, id, reply }
+            Happening::Replied { end, life, id, relay, lie }
                 if self.ends[end].life == life && !self.ends[end].cancelled.contains(&id) =>
             {
-                self.call(end, |sessions, turn| {
-                    sessions.replied(turn, id, reply.as_ref().map(|(s, b)| (*s, &**b)).map_err(Clone::clone));
-                });
+                self.replied(end, id, relay, &lie);
             }
             Happening::Sdp { end, life, session, answers } if self.ends[end].life == life => {
                 let Some(peer) = self.peers.get(&(end, session.0)) else { return };
@@ -358,15 +394,17 @@ impl World {
         let parsed = self.relays[relay].parse(&body);
         let request =
             parsed.unwrap_or_else(|refusal| panic!("a request of ours was refused: {:?}", refusal.body()));
+        self.look_at_answer(relay, &request);
         if let Some(mut dishonesty) = self.dishonesty.take() {
-            let reply = dishonesty.instead(&mut self.relays, relay, end, &request, now, &mut self.rng);
+            let lie = dishonesty.instead(&mut self.relays, relay, &request, now, &mut self.rng);
             self.dishonesty = Some(dishonesty);
-            if let Some(reply) = reply {
-                return self.reply(end, life, id, reply);
+            if let Some(lie) = lie {
+                let after = if lie.late { patience } else { self.latency() };
+                return self.at(after, Happening::Replied { end, life, id, relay, lie });
             }
         }
         match self.relays[relay].answer(&request, now, true) {
-            Some(reply) => self.reply(end, life, id, Ok(wire(reply))),
+            Some(reply) => self.reply(end, life, id, relay, Ok(wire(reply))),
             None => {
                 let until = self.now + patience.saturating_sub(Duration::from_secs(10));
                 self.waiting.push(Waiting { end, life, id, relay, request: request.clone(), until });
@@ -377,9 +415,54 @@ impl World {
         }
     }
 
-    fn reply(&mut self, end: usize, life: u32, id: RequestId, reply: Result<(u16, Vec<u8>), NoReply>) {
+    fn reply(
+        &mut self,
+        end: usize,
+        life: u32,
+        id: RequestId,
+        relay: usize,
+        reply: Result<(u16, Vec<u8>), NoReply>,
+    ) {
         let after = self.latency();
-        self.at(after, Happening::Replied { end, life, id, reply });
+        self.at(after, Happening::Replied { end, life, id, relay, lie: Lie::honest(reply) });
+    }
+
+    fn replied(&mut self, end: usize, id: RequestId, relay: usize, lie: &Lie) {
+        let awaited = self.is_awaited(end, id);
+        let before = self.events.len();
+        self.call(end, |sessions, turn| {
+            let reply = lie.reply.as_ref().map(|(status, body)| (*status, &**body)).map_err(Clone::clone);
+            sessions.replied(turn, id, reply);
+        });
+        let Some(named) = lie.named.as_ref().filter(|_| awaited) else { return };
+        let expected = Event::Misbehaves { relay: self.relays[relay].url.clone(), what: named.clone() };
+        if !self.events[before..].iter().any(|(_, who, event)| *who == end && *event == expected) {
+            self.unnamed.push((end, named.clone()));
+        }
+    }
+
+    /// Whether an end will look at the reply to a request: not if it is cancelled, or concerns a box that is gone.
+    fn is_awaited(&self, end: usize, id: RequestId) -> bool {
+        let sessions = &self.ends[end].sessions;
+        let own = |key| sessions.contacts().any(|contact| !contact.leaving && contact.owns(key));
+        match sessions.asked.get(&id) {
+            Some(Asked::Receive { key, .. }) => own(key),
+            Some(Asked::Check { .. }) => sessions.contacts().any(|contact| !contact.leaving),
+            Some(_) => true,
+            None => false,
+        }
+    }
+
+    /// Whether what is sent as an answer is one to a question of this relay about this box, however old.
+    fn look_at_answer(&mut self, relay: usize, request: &Request) {
+        let (Request::Receive { key, answer, .. } | Request::Delete { key, answer, .. }) = request else {
+            return;
+        };
+        let MemoryRelay { url, secrets, .. } = &self.relays[relay];
+        let (now, ever) = (self.micros() / 1_000_000, i64::MAX);
+        if !verify(secrets, std::slice::from_ref(url), key, answer, now, ever) {
+            self.leaks.push((relay, *answer));
+        }
     }
 
     /// Replies to those who wait and for whom something came, or whose time is up.
@@ -388,7 +471,9 @@ impl World {
         for waiting in std::mem::take(&mut self.waiting) {
             let may_wait = waiting.until > self.now;
             match self.relays[waiting.relay].answer(&waiting.request, now, may_wait) {
-                Some(reply) => self.reply(waiting.end, waiting.life, waiting.id, Ok(wire(reply))),
+                Some(reply) => {
+                    self.reply(waiting.end, waiting.life, waiting.id, waiting.relay, Ok(wire(reply)));
+                }
                 None => self.waiting.push(waiting),
             }
         }
