@@ -470,6 +470,10 @@ impl Sessions {
             return false;
         }
         link.state = LinkState::Closed;
+        if let Some(peer) = &mut contact.peer {
+            // Nor after a restart.
+            peer.unanswered = None;
+        }
         self.store(name, PersistPoint::LinkExpired);
         self.alarm(name, Alarm::TooManyOffers);
         self.drop_pending(name);

@@ -88,7 +88,8 @@ impl Sessions {
         let Some(contact) = self.contacts.get(name).filter(|contact| !contact.leaving) else {
             return Err(Skip::LinkClosed);
         };
-        let own = contact.boxes.iter().find(|own| own.key.public() == key).ok_or(Skip::LinkClosed)?;
+        // Not those of a link that closed while this was on its way.
+        let own = contact.read_boxes().iter().find(|own| own.key.public() == key).ok_or(Skip::LinkClosed)?;
         let session = self.live.get(name).and_then(|live| live.pending.as_ref());
         let outstanding = session.and_then(Session::offer);
         let (peer_ik, pinned) = (contact.peer.as_ref().and_then(|peer| peer.ik), contact.pinned());
