@@ -7,11 +7,11 @@ use zeroize::Zeroizing;
 use super::{
     Alarm, Event, Output, PersistPoint, SessionId, Sessions, Turn,
     channel::{Answering, Joined, Offered, Session, Stage, Step},
-    defences::{Defence, holds},
     outbox::Letter,
 };
 use crate::{
     client::contact::LinkState,
+    defences::{Defence, holds},
     protocol::{Fingerprint, Frame, PublicKey},
     seal::{
         message::{Content, NotSealed, Offer, OfferHash, SdpAnswer, read_offer, seal_message},

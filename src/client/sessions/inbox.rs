@@ -3,11 +3,11 @@
 use super::{
     Alarm, Event, PersistPoint, Sessions, Skip, Turn,
     channel::{Session, Stage},
-    defences::{Defence, holds},
     outbox::Letter,
 };
 use crate::{
     client::contact::{InboxNote, LinkState, NotTaken, Peer, Unanswered},
+    defences::{Defence, holds},
     protocol::{Message, PublicKey, RelayUrl},
     seal::{
         SigningKey,
@@ -246,9 +246,12 @@ impl Sessions {
         let claims = was_open && contact.link.as_ref().is_some_and(|link| link.state == LinkState::Claimed);
         let Some(peer) = contact.peer.as_mut() else { return false };
         let connectoid = offer.connectoid;
-        if !peer.offers_from(connectoid, n) && holds(Defence::Overtaken) {
-            self.skipped(name, relay, Skip::Overtaken);
-            return true;
+        if !peer.offers_from(connectoid.clone(), n) {
+            if holds(Defence::Overtaken) {
+                self.skipped(name, relay, Skip::Overtaken);
+                return true;
+            }
+            peer.moves_to(connectoid);
         }
         peer.unanswered = Some(Unanswered { payload, to: key, came: turn.now });
         let stands = self.own_offer_stands(turn, name, &ik);

@@ -7,7 +7,6 @@
 
 mod channel;
 mod connect;
-mod defences;
 mod inbox;
 mod mailbox;
 mod outbox;
