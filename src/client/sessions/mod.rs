@@ -142,7 +142,8 @@ impl Sessions {
         Self { contacts, goodbyes, other_boxes: other_boxes.into_iter().collect(), ..Self::default() }
     }
 
-    /// Takes up what was on its way when the program ended. Once, before anything else.
+    /// Takes up what was on its way when the program ended. Once, before anything else. Says again of a link that it was used
+    /// twice, until the strings are compared: the program may have ended before anybody heard of it.
     pub fn start(&mut self, turn: &mut Turn<'_>) {
         let names: Vec<String> = self.contacts.keys().cloned().collect();
         for name in names {
@@ -151,10 +152,21 @@ impl Sessions {
                 self.delete_boxes(turn, &name);
                 continue;
             }
+            self.tell_used_twice(&name);
             self.answer(turn, &name);
             self.plan_next_try(turn, &name);
         }
         self.tick(turn);
+    }
+
+    fn tell_used_twice(&mut self, name: &str) {
+        let Some(contact) = self.contacts.get(name).filter(|contact| !contact.may_exchange()) else { return };
+        if let Some(link) = &contact.link
+            && let Some(second) = link.used_twice
+        {
+            let first = link.claimed.unwrap_or(contact.made);
+            self.alarm(name, Alarm::LinkUsedTwice { first, second });
+        }
     }
 
     /// What is to be done next, if anything. To be called until it gives none, after every other call.
