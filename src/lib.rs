@@ -6,6 +6,7 @@ pub mod cli;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod clock;
+mod defences;
 #[cfg(feature = "server")]
 mod http;
 #[cfg(feature = "server")]

@@ -7,7 +7,10 @@ use std::{borrow::Cow, time::Duration};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::protocol::{RefusalBody, Request, limits::MAX_REPLY_BYTES};
+use crate::{
+    defences::{Defence, holds},
+    protocol::{RefusalBody, Request, limits::MAX_REPLY_BYTES},
+};
 
 /// How long a relay has for its reply, all in all, beyond the `wait` that was asked for.
 const REPLY_TIME: Duration = Duration::from_secs(10);
@@ -101,7 +104,7 @@ pub fn read<T: DeserializeOwned>(status: u16, body: &[u8]) -> Result<T, NoReply>
     if (300..400).contains(&status) {
         return misbehaves(Misbehaviour::Redirect(status));
     }
-    if body.len() as u64 > MAX_REPLY_BYTES {
+    if body.len() as u64 > MAX_REPLY_BYTES && holds(Defence::ReplySize) {
         return misbehaves(Misbehaviour::TooLarge);
     }
     if (200..300).contains(&status) {

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::{
-    Alarm, SessionId,
-    defences::{Defence, holds},
-};
+use super::{Alarm, SessionId};
 use crate::{
+    defences::{Defence, holds},
     protocol::{Fingerprint, Frame, LinkSecret, PublicKey},
     seal::{
         message::OfferHash,

@@ -7,11 +7,11 @@ use zeroize::Zeroizing;
 use super::{
     Alarm, Event, Output, PersistPoint, SessionId, Sessions, Turn,
     channel::{Answering, Joined, Offered, Session, Stage, Step},
-    defences::{Defence, holds},
     outbox::Letter,
 };
 use crate::{
     client::contact::LinkState,
+    defences::{Defence, holds},
     protocol::{Fingerprint, Frame, NotAFrame, PublicKey},
     seal::{
         message::{Content, NotSealed, Offer, OfferHash, SdpAnswer, read_offer, seal_message},
@@ -481,6 +481,10 @@ impl Sessions {
             return false;
         }
         link.state = LinkState::Closed;
+        if let Some(peer) = &mut contact.peer {
+            // Nor after a restart.
+            peer.unanswered = None;
+        }
         self.store(name, PersistPoint::LinkExpired);
         self.alarm(name, Alarm::TooManyOffers);
         self.drop_pending(name);

@@ -5,11 +5,11 @@ use zeroize::Zeroizing;
 use super::{
     Alarm, Event, PersistPoint, Sessions, Skip, Turn,
     channel::{Session, Stage},
-    defences::{Defence, holds},
     outbox::Letter,
 };
 use crate::{
     client::contact::{InboxNote, LinkState, NotTaken, Peer, Unanswered},
+    defences::{Defence, holds},
     protocol::{Message, PublicKey, RelayUrl},
     seal::{
         SigningKey,
@@ -101,7 +101,8 @@ impl Sessions {
         let Some(contact) = self.contacts.get(name).filter(|contact| !contact.leaving) else {
             return Err(Skip::LinkClosed);
         };
-        let own = contact.boxes.iter().find(|own| own.key.public() == key).ok_or(Skip::LinkClosed)?;
+        // Not those of a link that closed while this was on its way.
+        let own = contact.read_boxes().iter().find(|own| own.key.public() == key).ok_or(Skip::LinkClosed)?;
         let session = self.live.get(name).and_then(|live| live.pending.as_ref());
         let outstanding = session.and_then(Session::offer);
         let (peer_ik, pinned) = (contact.peer.as_ref().and_then(|peer| peer.ik), contact.pinned());
@@ -258,9 +259,12 @@ impl Sessions {
         let claims = was_open && contact.link.as_ref().is_some_and(|link| link.state == LinkState::Claimed);
         let Some(peer) = contact.peer.as_mut() else { return false };
         let connectoid = offer.connectoid;
-        if !peer.offers_from(connectoid, n) && holds(Defence::Overtaken) {
-            self.skipped(name, relay, Skip::Overtaken);
-            return true;
+        if !peer.offers_from(connectoid.clone(), n) {
+            if holds(Defence::Overtaken) {
+                self.skipped(name, relay, Skip::Overtaken);
+                return true;
+            }
+            peer.moves_to(connectoid);
         }
         peer.unanswered = Some(Unanswered { payload, to: key, came: turn.now });
         let stands = self.own_offer_stands(turn, name, &ik);

@@ -5,12 +5,10 @@
 
 use std::time::Duration;
 
-use super::{
-    Asked, Event, Output, RequestId, Sessions, Turn,
-    defences::{Defence, holds},
-};
+use super::{Asked, Event, Output, RequestId, Sessions, Turn};
 use crate::{
     client::exchange::{self, Misbehaviour, NoReply},
+    defences::{Defence, holds},
     protocol::{
         Answer, At, CheckedMany, Ext, PublicKey, Received, RelayUrl, Request, Upto,
         limits::{MAX_CHECK_BOXES, MAX_RECEIVE},
@@ -438,7 +436,8 @@ impl Sessions {
         read.map_err(|no_reply| match no_reply {
             NoReply::Unreachable(_) => None,
             NoReply::Refused(body) => {
-                body.retry_after.map(|seconds| Duration::from_secs(seconds.into()).min(LONGEST_REST))
+                let longest = if holds(Defence::Rest) { LONGEST_REST } else { Duration::MAX };
+                body.retry_after.map(|seconds| Duration::from_secs(seconds.into()).min(longest))
             }
             NoReply::Misbehaves(what) => {
                 self.event(Event::Misbehaves { relay: url.clone(), what });

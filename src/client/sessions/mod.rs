@@ -7,7 +7,6 @@
 
 mod channel;
 mod connect;
-mod defences;
 mod inbox;
 mod mailbox;
 mod outbox;
@@ -153,7 +152,8 @@ impl Sessions {
         Self { contacts, goodbyes, other_boxes, boxes_changed: true, ..Self::default() }
     }
 
-    /// Takes up what was on its way when the program ended. Once, before anything else.
+    /// Takes up what was on its way when the program ended. Once, before anything else. Says again of a link that it was used
+    /// twice, until the strings are compared: the program may have ended before anybody heard of it.
     pub fn start(&mut self, turn: &mut Turn<'_>) {
         let names: Vec<String> = self.contacts.keys().cloned().collect();
         for name in names {
@@ -162,6 +162,7 @@ impl Sessions {
                 self.delete_boxes(turn, &name);
                 continue;
             }
+            self.tell_used_twice(&name);
             self.answer(turn, &name);
             // The peer connection of an offer that was made before is gone: another one at once.
             if self.contacts[&name].connecting.is_some()
@@ -171,6 +172,16 @@ impl Sessions {
             }
         }
         self.tick(turn);
+    }
+
+    fn tell_used_twice(&mut self, name: &str) {
+        let Some(contact) = self.contacts.get(name).filter(|contact| !contact.may_exchange()) else { return };
+        if let Some(link) = &contact.link
+            && let Some(second) = link.used_twice
+        {
+            let first = link.claimed.unwrap_or(contact.made);
+            self.alarm(name, Alarm::LinkUsedTwice { first, second });
+        }
     }
 
     /// What is to be done next, if anything. To be called until it gives none, after every other call.

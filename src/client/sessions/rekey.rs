@@ -3,12 +3,10 @@
 //! A new box is stored before the other side hears of it, and the other side stores it before it says so; until it said so and
 //! a day has passed, or until it wrote there, both boxes are read. So a crash at any point leaves both able to reach each other.
 
-use super::{
-    Event, PersistPoint, SessionId, Sessions, Turn,
-    defences::{Defence, holds},
-};
+use super::{Event, PersistPoint, SessionId, Sessions, Turn};
 use crate::{
     client::contact::{LinkState, OwnBox},
+    defences::{Defence, holds},
     protocol::{Connectoid, Frame, PublicKey},
 };
 

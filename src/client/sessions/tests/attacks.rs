@@ -183,10 +183,16 @@ impl Dishonesty {
             endless: HashMap::new(),
             other: MemoryRelay::new("https://other.example", rng.random()),
             signer: SigningKey::generate(rng),
-            n: 0,
+            // Above what anybody else has counted to.
+            n: 1000,
             forged: HashMap::new(),
             own,
         }
+    }
+
+    /// It does nothing but this from now on, to every request.
+    pub(super) fn turns_to(&mut self, attack: Attack, until: i64) {
+        (self.mix, self.percent, self.until) = (vec![attack], 100, until);
     }
 
     /// What the relay replies instead of the truth, if it lies. Before a true reply it may have put something into the box.

@@ -17,10 +17,10 @@ use super::{
 };
 use crate::{
     client::{
-        contact::{Contact, Goodbye},
+        contact::{Contact, Goodbye, OwnBox},
         exchange::{self, Misbehaviour, NoReply},
     },
-    protocol::{Answer, Connectoid, Fingerprint, FoundLink, Request},
+    protocol::{Answer, Connectoid, Fingerprint, FoundLink, Frame, PublicKey, Request},
     seal::{
         message::{Content, seal_message},
         question::verify,
@@ -44,6 +44,8 @@ pub(super) struct World {
     pub(super) dishonesty: Option<Dishonesty>,
     /// Whether the channels open with other certificates than those signed.
     pub(super) foreign_certificates: bool,
+    /// Whether proofs arrive as others than those sent: somebody in the middle of the channel makes them up.
+    pub(super) garbled_proofs: bool,
     /// Everything that the app of an end was told, with the time.
     pub(super) events: Vec<(Duration, usize, Event)>,
     /// What was sent as an answer and is none to a question that this relay asked about this box.
@@ -55,6 +57,18 @@ pub(super) struct World {
     /// The end that is to crash, at which store, and whether before or after it is durable.
     pub(super) crash: Option<(usize, PersistPoint, bool)>,
     pub(super) crashed: u32,
+    /// Every store, and by whom.
+    pub(super) stored: Vec<(usize, PersistPoint)>,
+    /// How many of them were on the first day, if the test has days.
+    pub(super) stored_on_first_day: usize,
+    /// Every own box that ever was on a disk, and whose.
+    pub(super) boxes: Vec<(usize, OwnBox)>,
+    /// Every signing key that was, by the end and its contact.
+    pub(super) signers: Vec<(usize, String, PublicKey)>,
+    /// Whether the apps gather candidates late, so that each offer and answer is followed by some.
+    pub(super) late_candidates: bool,
+    /// The end whose app wants no sessions that others offer.
+    pub(super) declines: Option<usize>,
     queue: BTreeMap<(Duration, u64), Happening>,
     waiting: Vec<Waiting>,
     sequence: u64,
@@ -94,6 +108,7 @@ enum Happening {
     Asked { end: usize, life: u32, id: RequestId, relay: usize, body: Vec<u8>, patience: Duration },
     Replied { end: usize, life: u32, id: RequestId, relay: usize, lie: Lie },
     Sdp { end: usize, life: u32, session: SessionId, answers: bool },
+    Declines { end: usize, life: u32, session: SessionId },
     Open { end: usize, life: u32, session: u64, certificate: Fingerprint },
     Frame { end: usize, life: u32, session: u64, text: String },
     Closed { end: usize, life: u32, session: u64 },
@@ -118,12 +133,19 @@ impl World {
             down: vec![false; relays.len()],
             dishonesty: None,
             foreign_certificates: false,
+            garbled_proofs: false,
             events: Vec::new(),
             leaks: Vec::new(),
             unnamed: Vec::new(),
             joined: Vec::new(),
             crash: None,
             crashed: 0,
+            stored: Vec::new(),
+            stored_on_first_day: 0,
+            boxes: Vec::new(),
+            signers: Vec::new(),
+            late_candidates: false,
+            declines: None,
             queue: BTreeMap::new(),
             waiting: Vec::new(),
             sequence: 0,
@@ -185,6 +207,10 @@ impl World {
     pub(super) fn restart(&mut self, end: usize) {
         let this = &mut self.ends[end];
         this.life += 1;
+        // The new program counts its requests from one again.
+        this.cancelled.clear();
+        self.waiting.retain(|waiting| waiting.end != end);
+        let this = &mut self.ends[end];
         let contacts: Vec<Contact> =
             this.disk.values().map(|contact| serde_json::from_str(contact).unwrap()).collect();
         let goodbyes: Vec<Goodbye> = serde_json::from_str(&this.goodbyes).unwrap();
@@ -265,6 +291,7 @@ impl World {
             let life = self.ends[end].life;
             match output {
                 Output::Store { contact, point } => {
+                    self.stored.push((end, point));
                     let crashes = self.crash.filter(|(who, at, _)| *who == end && *at == point);
                     if matches!(crashes, Some((_, _, true))) || crashes.is_none() {
                         self.store(end, &contact);
@@ -293,6 +320,9 @@ impl World {
                         Happening::Sdp { end, life, session, answers: false },
                     );
                 }
+                Output::MakeAnswer { session, .. } if self.declines == Some(end) => {
+                    self.at(Duration::ZERO, Happening::Declines { end, life, session });
+                }
                 Output::MakeAnswer { session, sdp, .. } => {
                     self.new_peer(end, session, token(&sdp));
                     self.at(Duration::from_millis(100), Happening::Sdp { end, life, session, answers: true });
@@ -304,7 +334,10 @@ impl World {
                     // Always the same, so that frames keep their order.
                     let after = Duration::from_millis(20);
                     if let Some((to, other)) = self.other(end, session.0) {
-                        let (life, text) = (self.ends[to].life, text.to_string());
+                        let (life, mut text) = (self.ends[to].life, text.to_string());
+                        if self.garbled_proofs && text.contains(r#""t":"proof""#) {
+                            text = Frame::Proof { mac: [7; 48] }.to_text().to_string();
+                        }
                         self.at(after, Happening::Frame { end: to, life, session: other, text });
                     }
                 }
@@ -331,6 +364,17 @@ impl World {
 
     fn store(&mut self, end: usize, contact: &str) {
         let this = &mut self.ends[end];
+        for own in this.sessions.contact(contact).into_iter().flat_map(|contact| &contact.boxes) {
+            if self.boxes.iter().all(|(_, known)| known.key.public() != own.key.public()) {
+                self.boxes.push((end, own.clone()));
+            }
+        }
+        if let Some(ik) = this.sessions.contact(contact).and_then(|contact| contact.signer.ik()) {
+            let signer = (end, contact.to_owned(), ik);
+            if !self.signers.contains(&signer) {
+                self.signers.push(signer);
+            }
+        }
         match this.sessions.contact(contact) {
             Some(stored) => {
                 this.disk.insert(contact.to_owned(), serde_json::to_string(stored).unwrap());
@@ -364,6 +408,16 @@ impl World {
                     false => sessions.local_offer(turn, session, sdp),
                     true => sessions.local_answer(turn, session, sdp),
                 });
+                if self.late_candidates {
+                    let candidate =
+                        serde_json::json!({"candidate": "candidate:1 1 udp 1 192.0.2.1 1 typ host"});
+                    let _ = self.call(end, |sessions, turn| {
+                        sessions.local_candidates(turn, session, vec![candidate])
+                    });
+                }
+            }
+            Happening::Declines { end, life, session } if self.ends[end].life == life => {
+                let _ = self.call(end, |sessions, turn| sessions.decline(turn, session));
             }
             Happening::Open { end, life, session, certificate } if self.ends[end].life == life => {
                 self.call(end, |sessions, turn| {

@@ -4,7 +4,20 @@
 
 /// A defence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "client"), allow(dead_code))]
 pub(crate) enum Defence {
+    /// Only a question opens as a question, and only if it has the length of one: a message is sealed for another purpose.
+    Purpose,
+    /// A message to a box with a secret must be sealed with it.
+    SecretUsed,
+    /// A message must be signed by the key it names, or by the one that is known.
+    Signature,
+    /// A message must say that it is for the box it came out of.
+    Address,
+    /// A reply above 1 MiB is not read.
+    ReplySize,
+    /// A relay's wish to be left alone counts for some minutes.
+    Rest,
     /// Only questions bound to the relay that was contacted are answered.
     OwnRelay,
     /// A cursor far ahead of the clock is not taken over.
@@ -40,8 +53,7 @@ pub(crate) const fn holds(_: Defence) -> bool {
 
 #[cfg(test)]
 pub(crate) use switch::holds;
-#[cfg(test)]
-#[expect(unused_imports, reason = "the tests of attacks come next")]
+#[cfg(all(test, feature = "client"))]
 pub(crate) use switch::without;
 
 #[cfg(test)]
@@ -59,7 +71,7 @@ mod switch {
     }
 
     /// Runs `then` on this thread with one defence switched off.
-    #[cfg_attr(test, allow(dead_code))]
+    #[cfg(feature = "client")]
     pub(crate) fn without<T>(defence: Defence, then: impl FnOnce() -> T) -> T {
         OFF.set(Some(defence));
         let result = then();
