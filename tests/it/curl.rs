@@ -394,7 +394,11 @@ fn private_keys_and_secrets_are_in_no_output() {
 
     let (ours, theirs) = (keys_of(&alice), keys_of(&bob));
     let mut secrets = vec![parts(link)[3].to_owned()];
-    for secret in [&ours["contacts"][0]["boxes"][0]["key"], &ours["contacts"][0]["boxes"][0]["secret"], &theirs["sent"][0]["key"]] {
+    for secret in [
+        &ours["contacts"][0]["boxes"][0]["key"],
+        &ours["contacts"][0]["boxes"][0]["secret"],
+        &theirs["sent"][0]["key"],
+    ] {
         let text = secret.as_str().unwrap();
         secrets.extend([text.to_owned(), hex(&base64url::decode(text).unwrap())]);
     }

@@ -25,6 +25,7 @@ mod documents;
 mod evil;
 mod gateway;
 mod harness;
+mod hello;
 mod http;
 mod instances;
 mod keystore;
@@ -35,7 +36,6 @@ mod openapi;
 mod pipeline;
 mod process;
 mod proxy;
-
 mod settings;
 mod shell;
 mod slow;
