@@ -39,6 +39,8 @@ use crate::{
 /// asked no more than it takes, and no reply is fetched that is not wanted yet. At most one check a relay, one request a message
 /// and relay, and one a box that is read are under way.
 ///
+/// **Runtime.** All of its calls belong in one tokio runtime, with I/O and time.
+///
 /// **Cancellation.** The future of [`Client::next`] may be dropped at any time, in a `select!` for instance: nothing is lost.
 /// A client that is dropped ends its requests; what was stored is taken up by the next one.
 ///
@@ -73,7 +75,7 @@ pub trait Disk {
     /// Makes this the only program that runs the sessions of a contact, which may not exist yet.
     ///
     /// # Errors
-    /// [`KeystoreError::InUse`] if another does.
+    /// [`KeystoreError::InUse`] if another does, [`KeystoreError::Taken`] if another made one of this name.
     fn lock(&mut self, contact: &str) -> Result<(), KeystoreError>;
 }
 
@@ -161,8 +163,7 @@ impl Client {
     pub fn open(keystore: Keystore) -> Result<Self, ClientError> {
         let rng = StdRng::try_from_rng(&mut SysRng)
             .map_err(|error| ClientError::NoRandomness(error.to_string()))?;
-        let mut disk = KeysOnDisk { keystore, locks: HashMap::new(), goodbyes: HashSet::new() };
-        let sessions = disk.load()?;
+        let (disk, sessions) = KeysOnDisk::open(keystore)?;
         Self::with(sessions, disk, Transport::new(), Arc::new(SystemClock), rng)
     }
 }
@@ -425,13 +426,23 @@ impl<D: Disk> Client<D> {
 }
 
 impl KeysOnDisk {
-    /// The sessions of all contacts that no other program runs.
+    /// A keys file, and the sessions of all contacts in it that no other program runs.
+    ///
+    /// # Errors
+    /// If the keys cannot be read.
+    pub fn open(keystore: Keystore) -> Result<(Self, Sessions), KeystoreError> {
+        let mut disk = Self { keystore, locks: HashMap::new(), goodbyes: HashSet::new() };
+        let sessions = disk.load()?;
+        Ok((disk, sessions))
+    }
+
     fn load(&mut self) -> Result<Sessions, KeystoreError> {
         let names: Vec<String> =
             self.keystore.load()?.contacts.into_iter().map(|contact| contact.name).collect();
         for name in names {
-            match self.lock(&name) {
-                Ok(()) | Err(KeystoreError::InUse { .. }) => {}
+            match self.keystore.lock_contact(&name) {
+                Ok(lock) => drop(self.locks.insert(name, lock)),
+                Err(KeystoreError::InUse { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -469,9 +480,14 @@ impl Disk for KeysOnDisk {
     }
 
     fn lock(&mut self, contact: &str) -> Result<(), KeystoreError> {
-        if !self.locks.contains_key(contact) {
-            self.locks.insert(contact.to_owned(), self.keystore.lock_contact(contact)?);
+        if self.locks.contains_key(contact) {
+            return Ok(());
         }
+        let lock = self.keystore.lock_contact(contact)?;
+        if self.keystore.load()?.contact(contact).is_some() {
+            return Err(KeystoreError::Taken { name: contact.to_owned() });
+        }
+        self.locks.insert(contact.to_owned(), lock);
         Ok(())
     }
 }

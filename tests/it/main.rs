@@ -15,6 +15,7 @@
 mod admin;
 mod api_keys;
 mod cli;
+mod client;
 mod crash;
 mod crowd;
 mod curl;
