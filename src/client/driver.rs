@@ -264,7 +264,8 @@ impl<D: Disk> Client<D> {
     }
 
     /// Ends a contact: the other side is told, the boxes are deleted at the relays, then every key. It cannot be undone. Go on
-    /// calling [`Client::next`] until [`Event::Unshared`], and for two days if the other side is to hear of it for sure.
+    /// calling [`Client::next`] until [`Client::contact`] gives none, and for two days if the other side is to hear of it for
+    /// sure; what is left then is done by the next client.
     ///
     /// # Errors
     /// If there is no such contact.

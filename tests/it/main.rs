@@ -17,6 +17,7 @@ mod api_keys;
 mod cli;
 mod client;
 mod crash;
+mod crash_client;
 mod crowd;
 mod curl;
 mod declines;
