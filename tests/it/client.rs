@@ -30,6 +30,7 @@ use rand::{
     SeedableRng as _,
     rngs::{StdRng, SysRng},
 };
+use sqlx::Connection as _;
 use tokio::runtime::Runtime;
 
 use self::tcp::{Heard, Tcp};
@@ -476,7 +477,9 @@ fn one_program_runs_a_contact_and_commands_leave_it_alone() {
 
 #[test]
 fn unshared_on_both_sides_without_a_trace() {
-    let (relay, alice, bob, runtime) = (relay(), Person::new(), Person::new(), runtime());
+    let (folder, alice, bob, runtime) =
+        (tempfile::tempdir().unwrap(), Person::new(), Person::new(), runtime());
+    let relay = relay_at("127.0.0.1:0", &folder.path().join("relay.db"));
     let _entered = runtime.enter();
     let (mut one, mut two) = (End::open(&alice), End::open(&bob));
     let link = one.share(&[&relay.url]);
@@ -495,8 +498,14 @@ fn unshared_on_both_sides_without_a_trace() {
         assert!(!keys.to_string().contains(name));
         assert!(End::open(person).client.contacts().next().is_none());
     }
-    // Every box of both is deleted at the relay, but for the one where the goodbye came.
-    assert!(metric(&relay.url, "connectoid_boxes") <= 4);
+    // Nor is there one at the relay.
+    let database = format!("sqlite://{}", folder.path().join("relay.db").display());
+    let left = runtime.block_on(async {
+        let mut connection = sqlx::SqliteConnection::connect(&database).await.unwrap();
+        let count = "select (select count(*) from boxes) + (select count(*) from messages)";
+        sqlx::query_scalar::<_, i64>(count).fetch_one(&mut connection).await.unwrap()
+    });
+    assert_eq!(left, 0, "boxes and messages");
 }
 
 #[test]
