@@ -249,7 +249,7 @@ fn run(relay: &str, ends: usize, crash: Option<&Crash>) -> Outcome {
 /// Lets the two go on until it is so of both; whoever is killed is started again, with its command.
 fn go_on(apps: &mut [App; 2], commands: &[String; 2], done: impl Fn(&App) -> bool) {
     let mut last = Instant::now();
-    let mut quiet = 0;
+    let mut quiet = 0_usize;
     loop {
         for (app, command) in apps.iter_mut().zip(commands) {
             app.revive(command);
@@ -260,9 +260,9 @@ fn go_on(apps: &mut [App; 2], commands: &[String; 2], done: impl Fn(&App) -> boo
         if apps.iter().all(&done) {
             return;
         }
-        if last.elapsed() > QUIET {
-            // First the time passes after which an offer is made again; then people lose patience.
-            let help = ["ahead 300", "reconnect"].get(quiet);
+        if last.elapsed() > QUIET * (1 << quiet) {
+            // First the time passes after which an offer is made again; then people lose patience, more slowly each time.
+            let help = ["ahead 300", "reconnect", "ahead 300", "reconnect"].get(quiet);
             let help = help.unwrap_or_else(|| panic!("{:#?} {:#?}", apps[ALICE].said, apps[BOB].said));
             apps.iter_mut().for_each(|app| app.tell(help));
             quiet += 1;
