@@ -60,7 +60,7 @@ fn bob_crashes_at_every_store() {
 fn the_two_pass_through_every_store() {
     let mut passed = Vec::new();
     for unshares in [0, 1] {
-        passed.extend(Life::new(unshares).to_the_end().stored.into_iter().map(|(_, point)| point));
+        passed.extend(Life::new(unshares).lived().stored.into_iter().map(|(_, point)| point));
     }
     for point in POINTS {
         assert!(passed.contains(&point), "{point:?}");
@@ -73,7 +73,7 @@ fn crashes_at_every_store(end: usize) {
             let mut life = Life::new(unshares);
             life.crash = Some((end, point, durable));
             life.crash_on_second_day = second_day;
-            let world = life.to_the_end();
+            let world = life.lived();
             assert_eq!(world.crashed, 1, "{point:?} was not reached");
             if !durable {
                 no_counter_twice(&world);
@@ -86,7 +86,7 @@ fn crashes_at_every_store(end: usize) {
 fn stores_of(end: usize) -> Vec<(usize, bool, PersistPoint)> {
     let mut stores: Vec<(usize, bool, PersistPoint)> = Vec::new();
     for unshares in [end, 1 - end] {
-        let life = Life::new(unshares).to_the_end();
+        let life = Life::new(unshares).lived();
         for (index, (who, point)) in life.stored.iter().enumerate() {
             let second_day = index >= life.stored_on_first_day;
             let known = stores.iter().any(|(_, day, known)| (*day, *known) == (second_day, *point));
@@ -116,7 +116,7 @@ impl Life {
         Self { world, unshares, crash: None, crash_on_second_day: false, what: String::new() }
     }
 
-    fn to_the_end(mut self) -> World {
+    fn lived(mut self) -> World {
         self.what = format!("{:?}, on the second day: {}", self.crash, self.crash_on_second_day);
         if !self.crash_on_second_day {
             self.world.crash = self.crash;

@@ -46,6 +46,8 @@ pub(super) struct World {
     pub(super) foreign_certificates: bool,
     /// Whether proofs arrive as others than those sent: somebody in the middle of the channel makes them up.
     pub(super) garbled_proofs: bool,
+    /// Whether no frame arrives.
+    pub(super) lost_frames: bool,
     /// Everything that the app of an end was told, with the time.
     pub(super) events: Vec<(Duration, usize, Event)>,
     /// What was sent as an answer and is none to a question that this relay asked about this box.
@@ -134,6 +136,7 @@ impl World {
             dishonesty: None,
             foreign_certificates: false,
             garbled_proofs: false,
+            lost_frames: false,
             events: Vec::new(),
             leaks: Vec::new(),
             unnamed: Vec::new(),
@@ -333,7 +336,7 @@ impl World {
                     self.ends[end].frames.push(text.to_string());
                     // Always the same, so that frames keep their order.
                     let after = Duration::from_millis(20);
-                    if let Some((to, other)) = self.other(end, session.0) {
+                    if let Some((to, other)) = self.other(end, session.0).filter(|_| !self.lost_frames) {
                         let (life, mut text) = (self.ends[to].life, text.to_string());
                         if self.garbled_proofs && text.contains(r#""t":"proof""#) {
                             text = Frame::Proof { mac: [7; 48] }.to_text().to_string();
