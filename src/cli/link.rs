@@ -220,6 +220,8 @@ impl Form {
         let code = self.qr_code(&link)?;
         let (name, replace) = (&self.name, self.replace);
         let contact = Contact::shared(name.clone(), own, SharedLink::new(expires), now);
+        // An app that runs the contact would go on with what is given up here.
+        let _at_rest = replace.then(|| keystore.hold_contact(name)).transpose()?;
         keystore.update(|keys| {
             if keys.contacts.iter().any(|other| other.owns(&public)) {
                 return Err(Failure::new("this key is kept already: a box belongs to one contact"));

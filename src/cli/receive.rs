@@ -69,6 +69,9 @@ pub(super) struct Open {
 impl Receive {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let keystore = self.home.keystore()?;
+        known(&keystore.load()?, &self.name)?;
+        // An app that runs this contact would write its own state over what is taken here.
+        let _at_rest = keystore.hold_contact(&self.name)?;
         let keys = keystore.load()?;
         let contact = known(&keys, &self.name)?;
         if contact.has_expired(now_ms()) {

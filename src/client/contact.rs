@@ -23,6 +23,10 @@ const WINDOW: usize = 64;
 /// notes.
 const SIGNERS: usize = 1024;
 
+/// The notes an inbox holds, and their bytes. More stay at the relay until it is emptied.
+const INBOX_NOTES: usize = 256;
+const INBOX_BYTES: usize = 1024 * 1024;
+
 /// The boxes of the other side that were replaced and are remembered, so that an old offer cannot bring one back.
 const REPLACED: usize = 16;
 
@@ -66,9 +70,12 @@ pub struct Contact {
     /// When the own box was last replaced, Unix milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rekeyed: Option<u64>,
-    /// This contact is being unshared: what is left to do is to delete its boxes at the relays, and then all keys.
-    #[serde(default)]
-    pub leaving: bool,
+    /// Why there is no attempt to connect any more, until the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
+    /// Who ended this contact, if it is over: what is left to do is to delete its boxes at the relays, and then all keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<Side>,
     /// The counters of those who wrote notes to the link, against replay.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) seen: Vec<Seen>,
@@ -88,6 +95,28 @@ pub enum Verification {
     Verified,
     /// It is not: somebody stands in the middle.
     Mismatch,
+}
+
+/// Who did something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// This device.
+    Own,
+    /// The other one.
+    Peer,
+}
+
+/// How an attempt to connect ended without a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ended {
+    /// Somebody else had used the link.
+    LinkUsed,
+    /// The other side did not want to.
+    Declined,
+    /// Nobody answered for 48 hours.
+    GaveUp,
 }
 
 /// A mailbox of one's own.
@@ -247,6 +276,9 @@ pub struct Goodbye {
     pub made: u64,
     /// How often it was sent.
     pub sent: u32,
+    /// When that was last, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<u64>,
 }
 
 /// Why a message was not taken.
@@ -288,7 +320,8 @@ impl Contact {
             peer: None,
             connecting: None,
             rekeyed: None,
-            leaving: false,
+            ended: None,
+            leaving: None,
             seen: Vec::new(),
             inbox: Vec::new(),
         }
@@ -323,13 +356,14 @@ impl Contact {
     /// The boxes to read: none once the link closed before anybody connected.
     pub fn read_boxes(&self) -> &[OwnBox] {
         let closed = self.link.as_ref().is_some_and(|link| link.state == LinkState::Closed);
-        if self.leaving || (closed && self.pinned().is_none()) { &[] } else { &self.boxes }
+        let gone = self.leaving.is_some() || (closed && self.pinned().is_none());
+        if gone { &[] } else { &self.boxes }
     }
 
-    /// Whether a connectoid of the other side has relays on this machine, though one's own have none there: what posts to them
+    /// Whether a connectoid of the other side has relays on this machine, though one's own are elsewhere: what posts to them
     /// would post to whatever runs here.
     pub(super) fn is_led_here_by(&self, connectoid: &Connectoid) -> bool {
-        let own_here = self.boxes.iter().flat_map(|own| &own.relays).any(RelayUrl::is_loopback);
+        let own_here = self.boxes.iter().flat_map(|own| &own.relays).all(RelayUrl::is_loopback);
         !own_here && connectoid.relays.iter().any(RelayUrl::is_loopback)
     }
 
@@ -356,10 +390,19 @@ impl Contact {
         self.boxes.iter().any(|own| other.owns(&own.key.public()))
     }
 
-    /// Takes over what came to the same contact here: what was seen stays seen, and what was handed over is not again.
+    /// How far a contact has come; it never goes back.
+    fn progress(&self) -> (bool, Option<LinkState>, u64) {
+        (self.pinned().is_some(), self.link.as_ref().map(|link| link.state), self.rekeyed.unwrap_or(0))
+    }
+
+    /// Takes over what came to the same contact here: what was seen stays seen, what was handed over is not again, and of the
+    /// two states the later one counts.
     pub(super) fn was_also(&mut self, mut here: Self) {
         if !self.shares_a_box_with(&here) {
             return;
+        }
+        if here.progress() > self.progress() {
+            std::mem::swap(self, &mut here);
         }
         for note in self.inbox.drain(..) {
             // Refused if it was seen here.
@@ -398,6 +441,21 @@ impl Contact {
         count(&mut self.seen[index].n, note.n)?;
         self.inbox.push(note);
         Ok(())
+    }
+
+    /// Whether another note of so many bytes has room in the inbox.
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+        let held: usize = self.inbox.iter().map(|note| note.note.len()).sum();
+        self.inbox.len() < INBOX_NOTES && held + bytes <= INBOX_BYTES
+    }
+
+    /// Takes a signing key for the other side's, provisionally, with the counters of the notes it signed.
+    pub(super) fn peer_signs_with(&mut self, ik: PublicKey) {
+        let notes = self.seen.iter().position(|seen| seen.ik == ik).map(|index| self.seen.swap_remove(index));
+        if let Some(peer) = &mut self.peer {
+            peer.signs_with(ik);
+            merge(&mut peer.seen, notes.map(|notes| notes.n).unwrap_or_default());
+        }
     }
 }
 
@@ -460,11 +518,21 @@ impl Peer {
     }
 
     /// Takes a signing key for the other side's, provisionally. A key that is known already keeps its counters.
-    pub fn signs_with(&mut self, ik: PublicKey) {
+    fn signs_with(&mut self, ik: PublicKey) {
         if self.ik != Some(ik) {
-            (self.ik, self.pinned) = (Some(ik), false);
+            (self.ik, self.pinned, self.said_at, self.unanswered) = (Some(ik), false, 0, None);
             self.seen.clear();
         }
+    }
+
+    /// The other side answers with counter `n`: offers that it made before do not count any more.
+    pub fn answers(&mut self, n: u64) {
+        self.said_at = self.said_at.max(n);
+    }
+
+    /// Whether this box is or was the other side's.
+    pub(super) fn was_at(&self, key: &PublicKey) -> bool {
+        self.connectoid.key == *key || self.replaced.contains(key)
     }
 
     /// Counts a message of the other side.

@@ -36,8 +36,10 @@ use crate::{
 ///
 /// **Nothing happens but in its calls.** [`Client::next`] takes what relays replied, does what is due and returns what concerns
 /// the app; an app calls it in a loop. Requests under way go on between two calls, their replies wait: so an app that is slow is
-/// asked no more than it takes, and no reply is fetched that is not wanted yet. At most one check a relay, one request a message
-/// and relay, and one a box that is read are under way.
+/// asked no more than it takes, and no reply is fetched that is not wanted yet. At most one check a relay (and `ext`), one request a
+/// message and relay, and one a box and relay that is read are under way, and the acknowledgements of what was read.
+///
+/// **Runtime.** All of its calls belong in one tokio runtime, with I/O and time.
 ///
 /// **Cancellation.** The future of [`Client::next`] may be dropped at any time, in a `select!` for instance: nothing is lost.
 /// A client that is dropped ends its requests; what was stored is taken up by the next one.
@@ -73,8 +75,11 @@ pub trait Disk {
     /// Makes this the only program that runs the sessions of a new contact.
     ///
     /// # Errors
-    /// [`KeystoreError::InUse`] if another does, [`KeystoreError::Present`] if another made a contact of this name.
+    /// [`KeystoreError::InUse`] if another does, [`KeystoreError::Taken`] if another made one of this name.
     fn lock(&mut self, contact: &str) -> Result<(), KeystoreError>;
+
+    /// Lets other programs run a contact again: it was not made after all.
+    fn unlock(&mut self, contact: &str);
 }
 
 /// The keys file, and the locks of the contacts that run here.
@@ -161,8 +166,7 @@ impl Client {
     pub fn open(keystore: Keystore) -> Result<Self, ClientError> {
         let rng = StdRng::try_from_rng(&mut SysRng)
             .map_err(|error| ClientError::NoRandomness(error.to_string()))?;
-        let mut disk = KeysOnDisk { keystore, locks: HashMap::new(), goodbyes: HashSet::new() };
-        let sessions = disk.load()?;
+        let (disk, sessions) = KeysOnDisk::open(keystore)?;
         Self::with(sessions, disk, Transport::new(), Arc::new(SystemClock), rng)
     }
 }
@@ -199,7 +203,7 @@ impl<D: Disk> Client<D> {
     /// Never ends by itself: with nothing to do it waits.
     ///
     /// # Errors
-    /// If what came cannot be stored; call it again once that is mended.
+    /// If what came cannot be stored; call it again once that is mended, or after a pause: it fails at once as long as it is not.
     pub async fn next(&mut self) -> Result<Signal, ClientError> {
         self.carry_out()?;
         loop {
@@ -225,8 +229,7 @@ impl<D: Disk> Client<D> {
     /// # Errors
     /// If there is a contact of this name, or the relays are none or too many.
     pub fn share(&mut self, name: &str, options: ShareOptions) -> Result<Connectoid, ClientError> {
-        self.disk.lock(name)?;
-        Ok(self.turn(|sessions, turn| sessions.share(turn, name, options))??)
+        self.new_contact(name, |sessions, turn| sessions.share(turn, name, options))
     }
 
     /// Connects to whoever shared a link, and goes on trying for 48 hours.
@@ -234,8 +237,7 @@ impl<D: Disk> Client<D> {
     /// # Errors
     /// If there is a contact of this name, or the link is one's own.
     pub fn connect(&mut self, link: &FoundLink, name: &str) -> Result<(), ClientError> {
-        self.disk.lock(name)?;
-        Ok(self.turn(|sessions, turn| sessions.connect(turn, link, name))??)
+        self.new_contact(name, |sessions, turn| sessions.connect(turn, link, name))
     }
 
     /// Connects to a contact again, and goes on trying for 48 hours.
@@ -263,7 +265,8 @@ impl<D: Disk> Client<D> {
     }
 
     /// Ends a contact: the other side is told, the boxes are deleted at the relays, then every key. It cannot be undone. Go on
-    /// calling [`Client::next`] until [`Event::Unshared`], and for two days if the other side is to hear of it for sure.
+    /// calling [`Client::next`] until [`Event::Unshared`]: by then the keys are gone. What tells the other side is sent three times
+    /// within two days, by whichever client has the keys file open then.
     ///
     /// # Errors
     /// If there is no such contact.
@@ -279,12 +282,18 @@ impl<D: Disk> Client<D> {
         self.turn(|sessions, turn| sessions.set_foreground(turn, foreground))
     }
 
-    /// Takes the notes that came from a contact: they are not given again.
+    /// The notes that came from a contact and were not handed over yet.
+    pub fn notes(&self, name: &str) -> &[InboxNote] {
+        self.contact(name).map(|contact| contact.inbox.as_slice()).unwrap_or_default()
+    }
+
+    /// The first `count` of [`Client::notes`] were handed over, to a person or a file of the app's: they are forgotten. Killed in between,
+    /// an app gets them again.
     ///
     /// # Errors
-    /// If it cannot be stored that they were taken.
-    pub fn take_notes(&mut self, name: &str) -> Result<Vec<InboxNote>, ClientError> {
-        self.turn(|sessions, _| sessions.take_notes(name))
+    /// If that cannot be stored.
+    pub fn notes_handed_over(&mut self, name: &str, count: usize) -> Result<(), ClientError> {
+        self.turn(|sessions, _| sessions.notes_handed_over(name, count))
     }
 
     /// The offer of a peer connection that [`Signal::MakeOffer`] asked for.
@@ -362,6 +371,20 @@ impl<D: Disk> Client<D> {
         self.sessions.contact(name)
     }
 
+    /// A step that makes a contact, which no other program may run.
+    fn new_contact<T>(
+        &mut self,
+        name: &str,
+        step: impl FnOnce(&mut Sessions, &mut Turn<'_>) -> Result<T, NotDone>,
+    ) -> Result<T, ClientError> {
+        self.disk.lock(name)?;
+        let made = self.turn(step)?;
+        if self.sessions.contact(name).is_none() {
+            self.disk.unlock(name);
+        }
+        Ok(made?)
+    }
+
     /// The reply of a request that ended; none if it was cancelled.
     fn reply_of(&mut self, done: Result<Replied, JoinError>) -> Option<Replied> {
         let replied = done.or_else(|error| {
@@ -425,7 +448,16 @@ impl<D: Disk> Client<D> {
 }
 
 impl KeysOnDisk {
-    /// The sessions of all contacts that no other program runs.
+    /// A keys file, and the sessions of all contacts in it that no other program runs.
+    ///
+    /// # Errors
+    /// If the keys cannot be read.
+    pub fn open(keystore: Keystore) -> Result<(Self, Sessions), KeystoreError> {
+        let mut disk = Self { keystore, locks: HashMap::new(), goodbyes: HashSet::new() };
+        let sessions = disk.load()?;
+        Ok((disk, sessions))
+    }
+
     fn load(&mut self) -> Result<Sessions, KeystoreError> {
         let names: Vec<String> =
             self.keystore.load()?.contacts.into_iter().map(|contact| contact.name).collect();
@@ -474,12 +506,16 @@ impl Disk for KeysOnDisk {
             return Ok(());
         }
         let lock = self.keystore.lock_contact(contact)?;
-        // It was another program's when this one opened the keys: not to be written over.
+        // It was another program's when this one opened the keys, or was made since: not to be written over.
         if self.keystore.load()?.contact(contact).is_some() {
-            return Err(KeystoreError::Present { names: vec![contact.to_owned()] });
+            return Err(KeystoreError::Taken { name: contact.to_owned() });
         }
         self.locks.insert(contact.to_owned(), lock);
         Ok(())
+    }
+
+    fn unlock(&mut self, contact: &str) {
+        self.locks.remove(contact);
     }
 }
 

@@ -418,6 +418,61 @@ pub fn clean_environment(command: &mut Command) {
     command.env_remove("PORT").env_remove("DATABASE_URL").env_remove("XDG_DATA_HOME");
 }
 
+/// A program from `examples/`, which `cargo test` builds, and `cargo test --test it` does not.
+pub fn example(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_BIN_EXE_connectoid")).parent().unwrap();
+    let program = folder.join("examples").join(name);
+    let remedy = format!("{} is missing or old: run cargo build --examples", program.display());
+    let sources = std::fs::read_to_string(program.with_added_extension("d")).expect(&remedy);
+    let changed = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
+    let built = changed(&program).expect(&remedy);
+    // A space within a path is written as `\ `.
+    let sources = sources.trim_end().replace("\\ ", "\0");
+    let is_old =
+        |source: &str| changed(Path::new(&source.replace('\0', " "))).is_none_or(|changed| changed > built);
+    assert!(!sources.split(' ').skip(1).any(is_old), "{remedy}");
+    program
+}
+
+/// A program that runs beside the test and is read line by line; killed when dropped.
+pub struct Running {
+    pub child: Child,
+    lines: mpsc::Receiver<String>,
+    /// What it printed that was looked at.
+    pub printed: Vec<String>,
+}
+
+impl Running {
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (line, lines) = mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|said| line.send(said)));
+        Self { child, lines, printed: Vec::new() }
+    }
+
+    /// Waits for a line that begins like this: the rest of it.
+    pub fn says(&mut self, start: &str) -> String {
+        let until = Instant::now() + Duration::from_secs(40);
+        loop {
+            let Ok(line) = self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) else {
+                panic!("no line {start:?} but {:#?}", self.printed);
+            };
+            self.printed.push(line.clone());
+            if let Some(rest) = line.strip_prefix(start) {
+                return rest.to_owned();
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
 /// A person with a home folder and a terminal.
 pub struct Person {
     pub home: TempDir,

@@ -15,7 +15,9 @@
 mod admin;
 mod api_keys;
 mod cli;
+mod client;
 mod crash;
+mod crash_client;
 mod crowd;
 mod curl;
 mod declines;
@@ -25,6 +27,7 @@ mod documents;
 mod evil;
 mod gateway;
 mod harness;
+mod hello;
 mod http;
 mod instances;
 mod keystore;
@@ -35,7 +38,6 @@ mod openapi;
 mod pipeline;
 mod process;
 mod proxy;
-
 mod settings;
 mod shell;
 mod slow;

@@ -82,6 +82,12 @@ pub enum KeystoreError {
         /// The contact's nickname.
         name: String,
     },
+    /// Another process made a contact of this name.
+    #[error("there is a contact {name:?} already, which another program made: choose another name")]
+    Taken {
+        /// The contact's nickname.
+        name: String,
+    },
     /// Other processes run sessions with these keys.
     #[error("other programs are connected with the keys in {path}: end them first; nothing was changed")]
     SessionsRun {
@@ -124,7 +130,7 @@ struct Envelope {
     export: Option<Sealed>,
 }
 
-/// The one program that runs the sessions of a contact; until it is dropped, or the process ends.
+/// The right to run the sessions of a contact, or to change it by hand; until it is dropped, or the process ends.
 #[derive(Debug)]
 pub struct ContactLock {
     _this: File,
@@ -295,16 +301,38 @@ impl Keystore {
     /// # Errors
     /// [`KeystoreError::InUse`] if another does; if the keys cannot be read or the lock's file cannot be made.
     pub fn lock_contact(&self, name: &str) -> Result<ContactLock, KeystoreError> {
+        self.take_contact(name, File::try_lock)
+    }
+
+    /// Keeps all processes from running the sessions of a contact, to change it by hand. Several may do so at once.
+    ///
+    /// # Errors
+    /// Those of [`Keystore::lock_contact`].
+    pub fn hold_contact(&self, name: &str) -> Result<ContactLock, KeystoreError> {
+        self.take_contact(name, File::try_lock_shared)
+    }
+
+    fn take_contact(
+        &self,
+        name: &str,
+        take: impl FnOnce(&File) -> Result<(), TryLockError>,
+    ) -> Result<ContactLock, KeystoreError> {
         // Before the keys are read: from here on nobody changes their passphrase, and with it the lock's name.
         let sessions = self.lock_file("sessions.lock")?;
         sessions.lock_shared().map_err(|error| self.error(&error))?;
+        let mut form = self.read()?.1;
+        if matches!(form, Form::Absent) && self.known().passphrase.is_some() {
+            // The name of the lock depends on the file's key, which must be there to stay.
+            self.update(|_| Ok::<_, KeystoreError>(()))?;
+            form = self.read()?.1;
+        }
         // Nicknames are as secret as the file they stand in.
-        let hidden = match self.read()?.1 {
+        let hidden = match form {
             Form::Sealed(key) => key.hide(name),
             Form::Absent | Form::Plain => sealed::hide(b"", name),
         };
         let this = self.lock_file(&format!("contact-{hidden}.lock"))?;
-        match this.try_lock() {
+        match take(&this) {
             Ok(()) => Ok(ContactLock { _this: this, _sessions: sessions }),
             Err(TryLockError::WouldBlock) => Err(KeystoreError::InUse { name: name.to_owned() }),
             Err(TryLockError::Error(error)) => Err(self.error(&error)),

@@ -5,12 +5,12 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::{
-    Alarm, Event, Output, PersistPoint, SessionId, Sessions, Turn,
+    Alarm, Event, Open, Output, PersistPoint, SessionId, Sessions, Turn,
     channel::{Answering, Joined, Offered, Session, Stage, Step},
     outbox::Letter,
 };
 use crate::{
-    client::contact::LinkState,
+    client::contact::{Ended, LinkState},
     defences::{Defence, holds},
     protocol::{Fingerprint, Frame, NotAFrame, PublicKey},
     seal::{
@@ -184,7 +184,7 @@ impl Sessions {
         };
         live.pending = Some(Session::new(session, Stage::Joined(Box::new(joined))));
         self.store(name, PersistPoint::AnswerCounted);
-        self.post(turn, name, &to, Letter::Other, sealed.data);
+        self.post(turn, name, &to, Letter::Answer, sealed.data);
         Ok(())
     }
 
@@ -222,7 +222,7 @@ impl Sessions {
         let sealed =
             seal_message(&mut turn.rng, &to.key, to.secret.as_ref(), &signer, n, turn.now, &content)?;
         self.store(&name, PersistPoint::CandidatesCounted);
-        self.post(turn, &name, &to, Letter::Other, sealed.data);
+        self.post(turn, &name, &to, Letter::Candidates, sealed.data);
         Ok(())
     }
 
@@ -313,7 +313,7 @@ impl Sessions {
         let sealed =
             seal_message(&mut turn.rng, &to.key, to.secret.as_ref(), &signer, n, turn.now, &content)?;
         self.store(&name, PersistPoint::AnswerCounted);
-        self.post(turn, &name, &to, Letter::Other, sealed.data);
+        self.post(turn, &name, &to, Letter::Refusal, sealed.data);
         self.drop_pending(&name);
         Ok(())
     }
@@ -337,10 +337,17 @@ impl Sessions {
         if live.next_try.is_none_or(|due| due > turn.elapsed) {
             return;
         }
+        // An answer came: what is under way is not thrown away for another offer.
+        if let Some(Session { stage: Stage::Joined(_), .. }) = &live.pending {
+            let deadline = live.pending.as_ref().and_then(Session::deadline);
+            if let Some(live) = self.live.get_mut(name) {
+                live.next_try = deadline;
+            }
+            return;
+        }
         if Duration::from_millis(turn.now.saturating_sub(connecting.since)) >= GIVE_UP {
-            self.stop_trying(name, PersistPoint::Disconnected);
             self.drop_pending(name);
-            return self.event(Event::GaveUp { contact: name.to_owned() });
+            return self.end_trying(name, Ended::GaveUp, PersistPoint::Disconnected);
         }
         // Counted and planned now: whatever becomes of this offer, another follows.
         connecting.tries += 1;
@@ -353,16 +360,40 @@ impl Sessions {
         self.outputs.push_back(Output::MakeOffer { session, contact: name.to_owned() });
     }
 
-    /// No more offers are made; one on its way is recalled.
-    pub(super) fn stop_trying(&mut self, name: &str, why: PersistPoint) {
-        let Some(contact) = self.contacts.get_mut(name) else { return };
-        if contact.connecting.take().is_some() {
-            self.store(name, why);
+    /// An attempt to connect came to an end without a session.
+    pub(super) fn end_trying(&mut self, name: &str, ended: Ended, why: PersistPoint) {
+        if let Some(contact) = self.contacts.get_mut(name) {
+            contact.ended = Some(ended);
         }
+        self.no_more_tries(name);
+        self.store(name, why);
+        self.event(super::ended_event(ended, name.to_owned()));
+    }
+
+    /// No more offers are made; one on its way is recalled. Whether any were to be made.
+    pub(super) fn no_more_tries(&mut self, name: &str) -> bool {
+        let connecting = self.contacts.get_mut(name).and_then(|contact| contact.connecting.take());
         if let Some(live) = self.live.get_mut(name) {
             live.next_try = None;
         }
         self.recall_offers(name);
+        connecting.is_some()
+    }
+
+    /// Whether an offer or answer of this contact is under way that may still lead to a session.
+    pub(super) fn is_under_way(&self, turn: &Turn<'_>, name: &str) -> bool {
+        let pending = self.live.get(name).and_then(|live| live.pending.as_ref());
+        pending.is_some_and(|pending| match &pending.stage {
+            Stage::Offered(offered) => turn.elapsed.saturating_sub(offered.since) < OWN_OFFER_STANDS,
+            Stage::MakingOffer | Stage::MakingAnswer(_) | Stage::Joined(_) => true,
+        })
+    }
+
+    /// No more offers are made; one on its way is recalled.
+    pub(super) fn stop_trying(&mut self, name: &str, why: PersistPoint) {
+        if self.no_more_tries(name) {
+            self.store(name, why);
+        }
     }
 
     /// Has the stored offer of a contact answered, if it has one that can still be.
@@ -377,13 +408,14 @@ impl Sessions {
             return peer.unanswered = None;
         }
         let own = contact.boxes.iter().find(|own| own.key.public() == unanswered.to);
+        let Some(own) = own else { return peer.unanswered = None };
         let Some(fingerprint) = Fingerprint::of_sdp(&offer.sdp) else { return };
         let answering = Answering {
             payload: unanswered.payload,
             sas_commit: offer.sas_commit,
             from: offer.connectoid.key,
             ik,
-            secret_o: own.and_then(|own| own.secret.clone()),
+            secret_o: own.secret.clone(),
             fingerprint,
         };
         self.drop_pending(name);
@@ -455,14 +487,14 @@ impl Sessions {
         peer.pinned = true;
         let sas = *contact.sas.get_or_insert(sas);
         contact.last_seen = Some(turn.now);
-        contact.connecting = None;
+        (contact.connecting, contact.ended) = (None, None);
         if let Some(link) = &mut contact.link {
             link.answered = 0;
             link.state = link.state.max(LinkState::Connected);
         }
         let may_exchange = contact.may_exchange();
         live.next_try = None;
-        let before = live.open.replace(session);
+        let before = live.open.replace(Open { id, moves: 0 });
         self.store(name, PersistPoint::Pinned);
         if let Some(before) = before {
             self.outputs.push_back(Output::Close { session: before.id });
@@ -509,7 +541,7 @@ impl Sessions {
     pub(super) fn close_sessions(&mut self, name: &str) {
         self.drop_pending(name);
         let open = self.live.get_mut(name).and_then(|live| live.open.take());
-        if let Some(Session { id: session, .. }) = open {
+        if let Some(Open { id: session, .. }) = open {
             self.outputs.push_back(Output::Close { session });
             self.event(Event::Disconnected { contact: name.to_owned() });
         }
@@ -539,7 +571,7 @@ impl Sessions {
     }
 
     fn open(&self, session: SessionId) -> Option<String> {
-        let is = |found: &&Session| found.id == session;
+        let is = |found: &&Open| found.id == session;
         let mut live = self.live.iter();
         live.find(|(_, live)| live.open.as_ref().filter(is).is_some()).map(|(name, _)| name.clone())
     }

@@ -8,7 +8,7 @@ use super::{
     outbox::Letter,
 };
 use crate::{
-    client::contact::{InboxNote, LinkState, NotTaken, Peer, Unanswered},
+    client::contact::{Ended, InboxNote, LinkState, NotTaken, Peer, Unanswered},
     defences::{Defence, holds},
     protocol::{Message, PublicKey, RelayUrl},
     seal::{
@@ -29,6 +29,8 @@ pub(super) struct Taken {
     pub(super) complete: bool,
     /// Whether anything was new.
     pub(super) news: bool,
+    /// Whether anything was sealed by somebody who may not, which is not the relay's fault.
+    pub(super) junk: bool,
 }
 
 /// An offer in a batch.
@@ -57,7 +59,7 @@ impl Sessions {
         relay: &RelayUrl,
         messages: &[Message],
     ) -> Taken {
-        let mut taken = Taken { complete: true, news: false };
+        let mut taken = Taken { complete: true, news: false, junk: false };
         let (mut offers, mut later) = (Vec::new(), Vec::new());
         for message in messages {
             let before = offers.len();
@@ -68,8 +70,10 @@ impl Sessions {
                 // Candidates may come with the offer they belong to, whose signer is not known before that is taken.
                 Err(Skip::Junk(Junk::UnknownSigner)) => later.push(message),
                 Err(why) => {
-                    // What is for a newer program stays at the relay.
-                    taken.complete &= !matches!(why, Skip::Junk(Junk::Version | Junk::Type));
+                    // What is for a newer program stays at the relay, and what finds no room now.
+                    taken.junk |= matches!(why, Skip::Junk(_));
+                    taken.complete &=
+                        !matches!(why, Skip::InboxFull | Skip::Junk(Junk::Version | Junk::Type));
                     self.skipped(name, relay, why);
                 }
                 Ok(()) => {}
@@ -98,7 +102,7 @@ impl Sessions {
         data: &[u8],
         offers: &mut Vec<Incoming>,
     ) -> Result<(), Skip> {
-        let Some(contact) = self.contacts.get(name).filter(|contact| !contact.leaving) else {
+        let Some(contact) = self.contacts.get(name).filter(|contact| contact.leaving.is_none()) else {
             return Err(Skip::LinkClosed);
         };
         // Not those of a link that closed while this was on its way.
@@ -142,12 +146,11 @@ impl Sessions {
                     return Err(Skip::UnknownSigner);
                 }
                 self.drop_pending(name);
-                self.stop_trying(name, PersistPoint::Refused);
-                let contact = name.to_owned();
-                self.event(match reason {
-                    Reason::LinkUsed => Event::LinkUsed { contact },
-                    Reason::Declined => Event::Declined { contact },
-                });
+                let ended = match reason {
+                    Reason::LinkUsed => Ended::LinkUsed,
+                    Reason::Declined => Ended::Declined,
+                };
+                self.end_trying(name, ended, PersistPoint::Refused);
                 Ok(())
             }
             Content::Bye => {
@@ -182,9 +185,13 @@ impl Sessions {
             }
             return Err(Skip::NoSuchOffer);
         }
-        let peer = self.contacts.get_mut(name).and_then(|contact| contact.peer.as_mut());
-        peer.ok_or(Skip::NoSuchOffer)?.signs_with(ik);
+        if let Some(contact) = self.contacts.get_mut(name) {
+            contact.peer_signs_with(ik);
+        }
         self.count(name, ik, n)?;
+        if let Some(peer) = self.contacts.get_mut(name).and_then(|contact| contact.peer.as_mut()) {
+            peer.answers(n);
+        }
         self.box_used(turn, name, &to);
         self.store(name, PersistPoint::AnswerTaken);
         self.join(turn, name, &to, ik, &payload, answer);
@@ -199,17 +206,21 @@ impl Sessions {
         note: InboxNote,
     ) -> Result<(), Skip> {
         let Some(contact) = self.contacts.get_mut(name) else { return Err(Skip::LinkClosed) };
-        if contact.pinned() == Some(note.ik) {
+        if !contact.has_room_for(note.note.len()) {
+            return Err(Skip::InboxFull);
+        }
+        let of_peer = contact.peer.as_ref().is_some_and(|peer| peer.ik == Some(note.ik));
+        let to_link = contact.link_box().is_some_and(|link| link.key.public() == key);
+        if of_peer && (to_link || contact.pinned().is_some()) {
             self.count(name, note.ik, note.n)?;
             self.box_used(turn, name, &key);
             if let Some(contact) = self.contacts.get_mut(name) {
                 contact.inbox.push(note);
             }
-        } else {
-            if contact.link_box().is_none_or(|link| link.key.public() != key) {
-                return Err(Skip::UnknownSigner);
-            }
+        } else if to_link {
             contact.take_note(note)?;
+        } else {
+            return Err(Skip::UnknownSigner);
         }
         self.store(name, PersistPoint::NoteTaken);
         self.event(Event::Note { contact: name.to_owned() });
@@ -294,7 +305,8 @@ impl Sessions {
         if self.is_own(&connectoid.key) && holds(Defence::NotOwnBox) {
             return Err(Skip::OwnBox);
         }
-        let contact = self.contacts.get_mut(name).ok_or(Skip::LinkClosed)?;
+        let contact = self.contacts.get_mut(name).filter(|contact| contact.leaving.is_none());
+        let contact = contact.ok_or(Skip::LinkClosed)?;
         if contact.is_led_here_by(connectoid) && holds(Defence::NotThisMachine) {
             return Err(Skip::ThisMachine);
         }
@@ -309,22 +321,23 @@ impl Sessions {
                 LinkState::Closed => return Err(Skip::LinkClosed),
                 LinkState::Open if !same => {
                     (link.state, link.claimed) = (LinkState::Claimed, Some(turn.now));
-                    let mut peer = Peer::at(incoming.offer.connectoid.clone());
-                    peer.signs_with(incoming.ik);
-                    contact.peer = Some(peer);
+                    contact.peer = Some(Peer::at(connectoid.clone()));
+                    contact.peer_signs_with(incoming.ik);
                 }
                 _ if !same && holds(Defence::FirstClaim) => return self.refuse(turn, name, incoming),
                 _ if !same => {
-                    let mut peer = Peer::at(incoming.offer.connectoid.clone());
-                    peer.signs_with(incoming.ik);
-                    contact.peer = Some(peer);
+                    contact.peer = Some(Peer::at(connectoid.clone()));
+                    contact.peer_signs_with(incoming.ik);
                 }
                 _ => {}
             }
-        } else if !holds(Defence::Pinned)
-            && let Some(peer) = &mut contact.peer
-        {
-            peer.signs_with(incoming.ik);
+        } else {
+            // Who knows the secret of a box that awaits its first answer has it from the offer.
+            let awaits_first =
+                contact.link.is_none() && contact.peer.as_ref().is_some_and(|peer| peer.ik.is_none());
+            if awaits_first || !holds(Defence::Pinned) {
+                contact.peer_signs_with(incoming.ik);
+            }
         }
         self.count(name, incoming.ik, incoming.n)
     }
@@ -340,6 +353,8 @@ impl Sessions {
         if link.refused.len() >= MOST_REFUSALS {
             return Err(Skip::UnknownSigner);
         }
+        let could_exchange = contact.may_exchange();
+        let Some(link) = &mut contact.link else { return Err(Skip::LinkClosed) };
         link.refused.push(re);
         let first_alarm = link.used_twice.is_none();
         link.used_twice.get_or_insert(turn.now);
@@ -349,6 +364,10 @@ impl Sessions {
         if first_alarm {
             self.alarm(name, Alarm::LinkUsedTwice { first, second: turn.now });
         }
+        if could_exchange && self.contacts.get(name).is_some_and(|contact| !contact.may_exchange()) {
+            // Who is in the open session may be the wrong one.
+            self.close_sessions(name);
+        }
         // Signed by a key made for this alone: the stranger learns nothing that holds for the contact.
         let throw_away = SigningKey::generate(&mut turn.rng);
         let to = &incoming.offer.connectoid;
@@ -356,7 +375,7 @@ impl Sessions {
         let sealed =
             seal_message(&mut turn.rng, &to.key, to.secret.as_ref(), &throw_away, 1, turn.now, &content);
         if let Ok(sealed) = sealed {
-            self.post(turn, name, to, Letter::Other, sealed.data);
+            self.post(turn, name, to, Letter::Refusal, sealed.data);
         }
         Err(Skip::UnknownSigner)
     }

@@ -38,6 +38,9 @@ const CURSOR_AHEAD: i64 = 86_400_000_000;
 /// must not keep us for ever.
 const MOST_REPLIES: u32 = 64;
 
+/// How many checks in a row that find something new follow each other at once.
+const IN_A_ROW: u32 = 8;
+
 /// The first pause after a failure; doubled with each further one, up to a minute.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -57,6 +60,8 @@ pub(super) struct Relay {
     due: Duration,
     /// The failures, or the checks that found nothing new after all, since the last that was of use.
     vain: u32,
+    /// The checks in a row that found something new.
+    in_a_row: u32,
     /// From which box on the next check asks: only relevant above a hundred.
     next: usize,
 }
@@ -88,6 +93,8 @@ struct Receiving {
     complete: bool,
     /// Whether anything of it was new.
     news: bool,
+    /// Whether anything of it was junk.
+    junk: bool,
 }
 
 impl Relay {
@@ -165,7 +172,7 @@ impl Sessions {
         let relay = &mut self.relays[index];
         let all = relay.boxes.len() <= MAX_CHECK_BOXES as usize;
         let waits = expecting && all;
-        if relay.next >= relay.boxes.len() {
+        if all || relay.next >= relay.boxes.len() {
             relay.next = 0;
         }
         let mut asked = Vec::new();
@@ -227,6 +234,7 @@ impl Sessions {
                     checking: None,
                     due: turn.elapsed,
                     vain: 0,
+                    in_a_row: 0,
                     next: 0,
                 });
                 self.relays.len() - 1
@@ -270,7 +278,7 @@ impl Sessions {
             }
         };
         if !reply.found && reply.boxes.is_empty() {
-            relay.vain = 0;
+            (relay.vain, relay.in_a_row) = (0, 0);
             relay.due = match checking.waits {
                 true if elapsed >= checking.since + SHORT_PAUSE => elapsed,
                 true => elapsed + SHORT_PAUSE,
@@ -319,7 +327,8 @@ impl Sessions {
                 continue;
             };
             let at = mailbox.at;
-            mailbox.receiving = Some(Receiving { answer, at, replies: 0, complete: true, news: false });
+            mailbox.receiving =
+                Some(Receiving { answer, at, replies: 0, complete: true, news: false, junk: false });
             self.receive(url, ext, key);
         }
     }
@@ -376,6 +385,7 @@ impl Sessions {
         let taken = self.take(turn, &contact, key, url, &messages);
         receiving.complete &= taken.complete;
         receiving.news |= taken.news;
+        receiving.junk |= taken.junk;
         receiving.at = at;
         receiving.replies += 1;
         let limit =
@@ -409,11 +419,20 @@ impl Sessions {
         receiving: Receiving,
     ) {
         let id = RequestId(self.new_id());
-        let Some(relay) = self.relay_at(url, ext) else { return };
+        let Some(index) = self.relays.iter().position(|relay| relay.is(url, ext)) else { return };
+        let expecting = self.expects_something(index, turn.elapsed);
+        let relay = &mut self.relays[index];
         if receiving.news {
-            (relay.vain, relay.due) = (0, turn.elapsed);
+            // Again at once, for more may have come, but not for ever: each message costs a write to the disk.
+            relay.in_a_row += 1;
+            let pause = if relay.in_a_row.is_multiple_of(IN_A_ROW) { FIRST_PAUSE } else { Duration::ZERO };
+            (relay.vain, relay.due) = (0, turn.elapsed + pause);
         } else {
             relay.in_vain(turn.elapsed);
+            if expecting && receiving.junk {
+                // A stranger's junk must not hold up what is awaited.
+                relay.due = relay.due.min(turn.elapsed + SHORT_PAUSE);
+            }
         }
         if !receiving.complete || receiving.replies == 0 {
             return;
@@ -458,9 +477,12 @@ impl Sessions {
     /// Says of each contact when the last of its relays went away, and when the first came back.
     fn note_reachable(&mut self, url: &RelayUrl, reachable: bool) {
         let changed = if reachable { self.down.remove(url) } else { self.down.insert(url.clone()) };
-        if !changed {
-            return;
+        if changed {
+            self.tell_reachable();
         }
+    }
+
+    pub(super) fn tell_reachable(&mut self) {
         let mut told = Vec::new();
         for (name, contact) in &self.contacts {
             let theirs = contact.peer.iter().flat_map(|peer| &peer.connectoid.relays);

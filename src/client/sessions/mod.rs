@@ -26,10 +26,11 @@ use rand::CryptoRng;
 use self::{channel::Session, mailbox::Relay, outbox::Outgoing, unshare::Deletion};
 pub use self::{
     connect::NotThisSession,
-    output::{Alarm, Event, Output, PersistPoint, RequestId, SessionId, Side, Skip},
+    output::{Alarm, Event, Output, PersistPoint, RequestId, SessionId, Skip},
 };
+pub use super::contact::Side;
 use super::{
-    contact::{Connecting, Contact, Goodbye, LinkState, OwnBox, SharedLink, Verification},
+    contact::{Connecting, Contact, Ended, Goodbye, LinkState, OwnBox, SharedLink, Verification},
     exchange::NoReply,
 };
 use crate::protocol::{Connectoid, FoundLink, Place, PublicKey, RelayUrl};
@@ -72,13 +73,20 @@ struct Live {
     /// On its way to a proven channel.
     pending: Option<Session>,
     /// Proven.
-    open: Option<Session>,
+    open: Option<Open>,
     /// When the next offer is due.
     next_try: Option<Duration>,
     /// Until when an answer or an offer may come any moment, so that waiting for it is worth a long poll.
     expecting: Duration,
     /// That no relay answers was said.
     told_down: bool,
+}
+
+/// A session that is open.
+struct Open {
+    id: SessionId,
+    /// The boxes the other side moved to in it.
+    moves: u32,
 }
 
 /// What a request was for.
@@ -93,6 +101,9 @@ enum Asked {
 /// Why a call had no effect.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotDone {
+    /// A contact needs a name.
+    #[error("a contact needs a name")]
+    NoName,
     /// There is a contact of this name.
     #[error("there is a contact {0:?} already: choose another name")]
     NameTaken(String),
@@ -105,6 +116,12 @@ pub enum NotDone {
     /// The link is one of one's own.
     #[error("this link was made here: open it on the other device")]
     OwnLink,
+    /// The link was used here before. Its owner would take a second use for somebody else's.
+    #[error("this link is that of {0:?} already: reconnect to that contact")]
+    LinkTaken(String),
+    /// Some relays of the link are on this machine, others are not.
+    #[error("this link leads to an address of this machine beside its relays: do not use it")]
+    ThisMachine,
     /// Nobody is known to be on the other side yet.
     #[error("nobody used the link for {0:?} yet: there is nobody to connect to")]
     NobodyThere(String),
@@ -152,36 +169,59 @@ impl Sessions {
         Self { contacts, goodbyes, other_boxes, boxes_changed: true, ..Self::default() }
     }
 
-    /// Takes up what was on its way when the program ended. Once, before anything else. Says again of a link that it was used
-    /// twice, until the strings are compared: the program may have ended before anybody heard of it.
+    /// Takes up what was on its way when the program ended. Once, before anything else. Says again what the app may not have heard
+    /// before that end, as far as it still holds.
     pub fn start(&mut self, turn: &mut Turn<'_>) {
         let names: Vec<String> = self.contacts.keys().cloned().collect();
         for name in names {
             self.live.entry(name.clone()).or_default();
-            if self.contacts[&name].leaving {
+            self.say_again(&name);
+            let Some(contact) = self.contacts.get_mut(&name) else { continue };
+            // The clock may have been set back since.
+            contact.rekeyed = contact.rekeyed.map(|at| at.min(turn.now));
+            if let Some(connecting) = &mut contact.connecting {
+                connecting.since = connecting.since.min(turn.now);
+            }
+            let connecting = contact.connecting.is_some();
+            if contact.leaving.is_some() {
                 self.delete_boxes(turn, &name);
                 continue;
             }
-            self.tell_used_twice(&name);
             self.answer(turn, &name);
-            // The peer connection of an offer that was made before is gone: another one at once.
-            if self.contacts[&name].connecting.is_some()
-                && let Some(live) = self.live.get_mut(&name)
-            {
+            let Some(live) = self.live.get_mut(&name) else { continue };
+            if live.pending.is_some() {
+                self.plan_next_try(turn, &name);
+            } else if connecting {
+                // The peer connection of an offer that was made before is gone: another one at once.
                 live.next_try = Some(turn.elapsed);
             }
         }
         self.tick(turn);
     }
 
-    fn tell_used_twice(&mut self, name: &str) {
-        let Some(contact) = self.contacts.get(name).filter(|contact| !contact.may_exchange()) else { return };
-        if let Some(link) = &contact.link
-            && let Some(second) = link.used_twice
-        {
-            let first = link.claimed.unwrap_or(contact.made);
-            self.alarm(name, Alarm::LinkUsedTwice { first, second });
+    /// What is stored was told, unless the program ended in between.
+    fn say_again(&mut self, name: &str) {
+        let Some(contact) = self.contacts.get(name) else { return };
+        let contact_name = || name.to_owned();
+        let mut events = Vec::new();
+        if contact.leaving == Some(Side::Peer) {
+            events.push(Event::Unshared { contact: contact_name(), by: Side::Peer });
         }
+        if !contact.inbox.is_empty() {
+            events.push(Event::Note { contact: contact_name() });
+        }
+        events.extend(contact.ended.map(|ended| ended_event(ended, contact_name())));
+        if let Some(link) = &contact.link {
+            if let Some(second) = link.used_twice.filter(|_| !contact.may_exchange()) {
+                let first = link.claimed.unwrap_or(contact.made);
+                let alarm = Alarm::LinkUsedTwice { first, second };
+                events.push(Event::Alarm { contact: contact_name(), alarm });
+            }
+            if link.state == LinkState::Closed && contact.pinned().is_none() {
+                events.push(Event::LinkExpired { contact: contact_name() });
+            }
+        }
+        events.into_iter().for_each(|event| self.event(event));
     }
 
     /// What is to be done next, if anything. To be called until it gives none, after every other call.
@@ -255,7 +295,7 @@ impl Sessions {
     /// The own box is at the relays of the link, with its `ext`.
     ///
     /// # Errors
-    /// If the name is taken or the link is one's own.
+    /// If the name is taken, or the link is one's own, was used here before, or leads to this machine beside its relays.
     pub fn connect(&mut self, turn: &mut Turn<'_>, link: &FoundLink, name: &str) -> Result<(), NotDone> {
         self.free_name(name)?;
         let FoundLink { connectoid, place } = link;
@@ -263,6 +303,15 @@ impl Sessions {
             return Err(NotDone::OwnLink);
         }
         let own = OwnBox::generate(&mut turn.rng, connectoid.relays.clone(), connectoid.ext.clone());
+        let taken =
+            |contact: &&Contact| contact.peer.as_ref().is_some_and(|peer| peer.was_at(&connectoid.key));
+        if let Some(contact) = self.contacts.values().find(taken) {
+            return Err(NotDone::LinkTaken(contact.name.clone()));
+        }
+        let here = connectoid.relays.iter().filter(|relay| relay.is_loopback()).count();
+        if here > 0 && here < connectoid.relays.len() {
+            return Err(NotDone::ThisMachine);
+        }
         let seen = *place == Some(Place::Query);
         let mut contact = Contact::linked(name.to_owned(), own, connectoid.clone(), seen, turn.now);
         contact.connecting = Some(Connecting { since: turn.now, tries: 0 });
@@ -273,19 +322,24 @@ impl Sessions {
         Ok(())
     }
 
-    /// Connects to a contact again, and goes on trying for 48 hours. Nothing happens if it is connected.
+    /// Connects to a contact again, and goes on trying for 48 hours from now. An offer that is under way stands; nothing happens if
+    /// it is connected.
     ///
     /// # Errors
     /// If there is no such contact, or nobody used its link yet.
     pub fn reconnect(&mut self, turn: &mut Turn<'_>, name: &str) -> Result<(), NotDone> {
         let contact = self.contacts.get_mut(name).ok_or_else(|| NotDone::NoContact(name.to_owned()))?;
-        if contact.peer.is_none() || contact.leaving {
+        let unproven_link = contact.link.is_some() && contact.pinned().is_none();
+        if contact.peer.is_none() || unproven_link || contact.leaving.is_some() {
             return Err(NotDone::NobodyThere(name.to_owned()));
         }
         if self.live.get(name).is_some_and(|live| live.open.is_some()) {
             return Ok(());
         }
-        contact.connecting = Some(Connecting { since: turn.now, tries: 0 });
+        let under_way = self.is_under_way(turn, name);
+        let Some(contact) = self.contacts.get_mut(name) else { return Ok(()) };
+        contact.connecting = Some(Connecting { since: turn.now, tries: u32::from(under_way) });
+        contact.ended = None;
         self.store(name, PersistPoint::ConnectBegun);
         self.plan_next_try(turn, name);
         self.tick(turn);
@@ -335,14 +389,11 @@ impl Sessions {
         &self.goodbyes
     }
 
-    /// Takes the notes that came from a contact out of its inbox: call it once they were handed on.
-    pub fn take_notes(&mut self, name: &str) -> Vec<super::contact::InboxNote> {
-        let notes = self.contacts.get_mut(name).map(|contact| std::mem::take(&mut contact.inbox));
-        let notes = notes.unwrap_or_default();
-        if !notes.is_empty() {
-            self.store(name, PersistPoint::NotesHandedOver);
-        }
-        notes
+    /// The first `count` notes of a contact's inbox ([`Contact::inbox`]) were handed over: they are forgotten.
+    pub fn notes_handed_over(&mut self, name: &str, count: usize) {
+        let Some(contact) = self.contacts.get_mut(name).filter(|_| count > 0) else { return };
+        contact.inbox.drain(..count.min(contact.inbox.len()));
+        self.store(name, PersistPoint::NotesHandedOver);
     }
 
     /// What a relay replied to [`Output::Request`], or why it did not: the status and the body as they came, at most 1 MiB.
@@ -362,12 +413,17 @@ impl Sessions {
     }
 
     fn free_name(&self, name: &str) -> Result<(), NotDone> {
-        if self.contacts.contains_key(name) { Err(NotDone::NameTaken(name.to_owned())) } else { Ok(()) }
+        match self.contacts.contains_key(name) {
+            _ if name.is_empty() => Err(NotDone::NoName),
+            true => Err(NotDone::NameTaken(name.to_owned())),
+            false => Ok(()),
+        }
     }
 
     fn add(&mut self, contact: Contact) {
         self.live.insert(contact.name.clone(), Live::default());
         self.contacts.insert(contact.name.clone(), contact);
+        self.tell_reachable();
     }
 
     /// Whether a box is one's own, of any contact.
@@ -404,5 +460,14 @@ impl Sessions {
 
     fn alarm(&mut self, contact: &str, alarm: Alarm) {
         self.event(Event::Alarm { contact: contact.to_owned(), alarm });
+    }
+}
+
+/// What the app is told of an attempt that ended.
+fn ended_event(ended: Ended, contact: String) -> Event {
+    match ended {
+        Ended::LinkUsed => Event::LinkUsed { contact },
+        Ended::Declined => Event::Declined { contact },
+        Ended::GaveUp => Event::GaveUp { contact },
     }
 }

@@ -20,10 +20,14 @@ const LIFE: Duration = Duration::from_hours(1);
 /// What a message is, for what happens when it was delivered or replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Letter {
-    /// Belongs to an attempt to connect: the next offer makes it pointless.
+    /// The next offer or answer makes it pointless.
     Offer,
-    /// An answer, a candidate, a refusal.
-    Other,
+    /// So it does this.
+    Answer,
+    /// And these.
+    Candidates,
+    /// That somebody is not answered.
+    Refusal,
     /// What tells the other side that it was unshared: to which box.
     Goodbye(PublicKey),
 }
@@ -65,7 +69,7 @@ impl Sessions {
         letter: Letter,
         data: Vec<u8>,
     ) {
-        if letter == Letter::Offer {
+        if matches!(letter, Letter::Offer | Letter::Answer) {
             self.recall_offers(contact);
         }
         let id = self.new_id();
@@ -89,9 +93,12 @@ impl Sessions {
         self.send_due(turn);
     }
 
-    /// Stops sending offers of a contact: there is a newer one, or none is wanted any more.
+    /// Stops sending offers, answers and candidates of a contact: there is a newer one, or none is wanted any more.
     pub(super) fn recall_offers(&mut self, contact: &str) {
-        self.recall(|outgoing| outgoing.contact == contact && outgoing.letter == Letter::Offer);
+        self.recall(|outgoing| {
+            let overtaken = matches!(outgoing.letter, Letter::Offer | Letter::Answer | Letter::Candidates);
+            outgoing.contact == contact && overtaken
+        });
     }
 
     /// Stops sending anything of a contact but its goodbye.
@@ -161,7 +168,7 @@ impl Sessions {
                 // A goodbye has no contact any more. One that no relay takes was tried: the next is due in its time, not at once.
                 if let Letter::Goodbye(to) = found.letter {
                     if found.legs.is_empty() && !found.delivered {
-                        self.goodbye_sent(&to);
+                        self.goodbye_sent(turn, &to);
                     }
                 } else {
                     self.event(Event::NotSent { contact, relay: url.clone(), why });
@@ -184,9 +191,11 @@ impl Sessions {
     /// The first relay took a message.
     fn delivered(&mut self, turn: &Turn<'_>, contact: &str, letter: Letter) {
         match letter {
-            Letter::Goodbye(to) => self.goodbye_sent(&to),
+            Letter::Goodbye(to) => self.goodbye_sent(turn, &to),
             // The other side may answer any moment.
-            Letter::Offer | Letter::Other => self.expect(turn, contact),
+            Letter::Offer | Letter::Answer | Letter::Candidates | Letter::Refusal => {
+                self.expect(turn, contact)
+            }
         }
     }
 }

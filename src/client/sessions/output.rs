@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::super::exchange::Misbehaviour;
+use super::super::{contact::Side, exchange::Misbehaviour};
 use crate::{
     protocol::{RelayUrl, Request},
     seal::{message::Junk, transcript::Sas},
@@ -196,7 +196,7 @@ pub enum Event {
         /// Whose link.
         contact: String,
     },
-    /// The contact is over; its keys are or will be deleted.
+    /// The contact is over. If this side ended it, its keys are deleted by now; if the other did, they will be.
     Unshared {
         /// Which contact.
         contact: String,
@@ -252,19 +252,11 @@ pub enum Event {
     },
 }
 
-/// Who did something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// This device.
-    Own,
-    /// The other one.
-    Peer,
-}
-
 /// What people should hear of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alarm {
-    /// Two people used the same link. Unix milliseconds.
+    /// Two people used the same link. A session that is open was closed; from now on no app data may flow before the strings were
+    /// compared. Said again at each start until then. Unix milliseconds.
     LinkUsedTwice {
         /// When the first one was seen.
         first: u64,
@@ -310,6 +302,9 @@ pub enum Skip {
     /// The link is not open any more.
     #[error("came to a link that is closed")]
     LinkClosed,
+    /// The inbox is full; the note stays at the relay until it is emptied.
+    #[error("has no room in the inbox: take the notes that are in it")]
+    InboxFull,
     /// Too many signers of notes.
     #[error("is of one sender too many")]
     TooManySigners,

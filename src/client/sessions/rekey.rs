@@ -3,7 +3,7 @@
 //! A new box is stored before the other side hears of it, and the other side stores it before it says so; until it said so and
 //! a day has passed, or until it wrote there, both boxes are read. So a crash at any point leaves both able to reach each other.
 
-use super::{Event, PersistPoint, SessionId, Sessions, Turn};
+use super::{PersistPoint, SessionId, Sessions, Turn};
 use crate::{
     client::contact::{LinkState, OwnBox},
     defences::{Defence, holds},
@@ -18,6 +18,9 @@ const OLD_BOX_LIFE: u64 = 86_400_000;
 
 /// How long the box of a link is read after it was replaced, in milliseconds: to notice that the link is used twice.
 const RETIRED_LIFE: u64 = 2 * 86_400_000;
+
+/// How often the other side may move in one session. Once is enough; each is written to disk.
+const MOST_MOVES: u32 = 4;
 
 impl Sessions {
     /// Replaces the own box if it is time to; proposes again what the other side did not confirm.
@@ -46,9 +49,17 @@ impl Sessions {
         if self.is_own(&key) && holds(Defence::NotOwnBox) {
             return self.close_sessions(name);
         }
-        let Some(peer) = self.contacts.get_mut(name).and_then(|contact| contact.peer.as_mut()) else {
+        let (Some(contact), Some(live)) = (self.contacts.get_mut(name), self.live.get_mut(name)) else {
             return;
         };
+        let moves = live.open.as_mut().map_or(0, |open| {
+            open.moves += 1;
+            open.moves
+        });
+        if moves > MOST_MOVES || (contact.is_led_here_by(&connectoid) && holds(Defence::NotThisMachine)) {
+            return self.close_sessions(name);
+        }
+        let Some(peer) = &mut contact.peer else { return };
         peer.moves_to(connectoid);
         self.store(name, PersistPoint::PeerMoved);
         self.send_frame(session, &Frame::RekeyOk { key });
@@ -77,7 +88,9 @@ impl Sessions {
 
     /// Deletes the keys of boxes that the other side does not write to any more.
     pub(super) fn drop_old_boxes(&mut self, turn: &Turn<'_>, name: &str) {
-        let Some(contact) = self.contacts.get_mut(name).filter(|contact| !contact.leaving) else { return };
+        let Some(contact) = self.contacts.get_mut(name).filter(|contact| contact.leaving.is_none()) else {
+            return;
+        };
         let known = |own: &OwnBox| own.used || own.confirmed.is_some();
         let replaced = contact.boxes.iter().skip(1).any(known);
         let mut changed = false;
@@ -117,10 +130,5 @@ impl Sessions {
         if changed || contact.boxes.len() != before {
             self.store(name, PersistPoint::BoxDropped);
         }
-    }
-
-    /// Tells the app that a contact is over.
-    pub(super) fn over(&mut self, name: &str, by: super::Side) {
-        self.event(Event::Unshared { contact: name.to_owned(), by });
     }
 }

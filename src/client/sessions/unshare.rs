@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::{
-    Asked, Event, NotDone, Output, PersistPoint, RequestId, Sessions, Side, Turn,
+    Asked, Event, NotDone, Output, PersistPoint, RequestId, Sessions, Turn,
     mailbox::{PATIENCE, doubled},
     outbox::Letter,
 };
 use crate::{
     client::{
-        contact::Goodbye,
+        contact::{Goodbye, Side},
         exchange::{Done, Misbehaviour, NoReply},
     },
     protocol::{Answer, At, Checked, Connectoid, Ext, PublicKey, RelayUrl, Request, Upto},
@@ -64,11 +64,10 @@ impl Sessions {
     /// If there is no such contact.
     pub fn unshare(&mut self, turn: &mut Turn<'_>, name: &str) -> Result<(), NotDone> {
         let contact = self.contacts.get_mut(name).ok_or_else(|| NotDone::NoContact(name.to_owned()))?;
-        if contact.leaving {
+        if contact.leaving.is_some() {
             return Ok(());
         }
-        contact.leaving = true;
-        contact.connecting = None;
+        contact.leaving = Some(Side::Own);
         if contact.pinned().is_some()
             && let Some(peer) = &contact.peer
         {
@@ -78,15 +77,11 @@ impl Sessions {
                 seal_message(&mut turn.rng, &to.key, to.secret.as_ref(), &signer, n, turn.now, &Content::Bye);
             if let Ok(sealed) = sealed {
                 let Connectoid { key, relays, ext, .. } = to;
-                let (data, made, sent) = (sealed.data, turn.now, 0);
-                self.goodbyes.push(Goodbye { to: key, relays, ext, data, made, sent });
+                let (data, made) = (sealed.data, turn.now);
+                self.goodbyes.push(Goodbye { to: key, relays, ext, data, made, sent: 0, last: None });
             }
         }
-        self.close_sessions(name);
-        self.recall_all(name);
-        self.store(name, PersistPoint::UnshareBegun);
-        self.delete_boxes(turn, name);
-        self.over(name, Side::Own);
+        self.leave(turn, name, PersistPoint::UnshareBegun);
         self.tick(turn);
         Ok(())
     }
@@ -94,13 +89,19 @@ impl Sessions {
     /// The other side ended the contact.
     pub(super) fn bye_taken(&mut self, turn: &mut Turn<'_>, name: &str) {
         if let Some(contact) = self.contacts.get_mut(name) {
-            contact.leaving = true;
-            contact.connecting = None;
+            contact.leaving = Some(Side::Peer);
         }
+        self.leave(turn, name, PersistPoint::ByeTaken);
+    }
+
+    fn leave(&mut self, turn: &Turn<'_>, name: &str, why: PersistPoint) {
+        self.no_more_tries(name);
         self.close_sessions(name);
         self.recall_all(name);
-        self.store(name, PersistPoint::ByeTaken);
-        self.over(name, Side::Peer);
+        self.store(name, why);
+        if why == PersistPoint::ByeTaken {
+            self.event(Event::Unshared { contact: name.to_owned(), by: Side::Peer });
+        }
         self.delete_boxes(turn, name);
     }
 
@@ -204,14 +205,23 @@ impl Sessions {
         if self.deletions.iter().any(|deletion| deletion.contact == name) {
             return;
         }
-        self.contacts.remove(name);
+        self.close_sessions(name);
+        let leaving = self.contacts.remove(name).and_then(|contact| contact.leaving);
         self.live.remove(name);
         self.store(name, PersistPoint::Unshared);
+        if leaving == Some(Side::Own) {
+            self.event(Event::Unshared { contact: name.to_owned(), by: Side::Own });
+        }
     }
 
     /// Sends the goodbyes that are due.
     pub(super) fn send_goodbyes(&mut self, turn: &Turn<'_>) {
         let before = self.goodbyes.len();
+        // The clock may have been set back since.
+        for goodbye in &mut self.goodbyes {
+            (goodbye.made, goodbye.last) =
+                (goodbye.made.min(turn.now), goodbye.last.map(|last| last.min(turn.now)));
+        }
         self.goodbyes.retain(|goodbye| {
             (goodbye.sent as usize) < GOODBYES.len() && turn.now.saturating_sub(goodbye.made) < GOODBYE_LIFE
         });
@@ -223,7 +233,9 @@ impl Sessions {
             .iter()
             .filter(|goodbye| {
                 let since = turn.now.saturating_sub(goodbye.made);
-                GOODBYES.get(goodbye.sent as usize).is_some_and(|after| since >= *after)
+                // Within the hour the relay would know it, and keep it no longer.
+                let rested = goodbye.last.is_none_or(|last| turn.now.saturating_sub(last) >= GOODBYES[1]);
+                rested && GOODBYES.get(goodbye.sent as usize).is_some_and(|after| since >= *after)
             })
             .cloned()
             .collect();
@@ -238,9 +250,10 @@ impl Sessions {
     }
 
     /// A relay took a goodbye.
-    pub(super) fn goodbye_sent(&mut self, to: &PublicKey) {
+    pub(super) fn goodbye_sent(&mut self, turn: &Turn<'_>, to: &PublicKey) {
         if let Some(goodbye) = self.goodbyes.iter_mut().find(|goodbye| goodbye.to == *to) {
             goodbye.sent += 1;
+            goodbye.last = Some(turn.now);
             self.store("", PersistPoint::ByeSent);
         }
     }

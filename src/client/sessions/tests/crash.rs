@@ -18,7 +18,7 @@ const HOUR: Duration = Duration::from_hours(1);
 const RELAY: &str = "https://one.example";
 const NAMES: [&str; 2] = ["Bob", "Alice"];
 
-/// All there are.
+/// All that are stored; `BoxUsed` is not: it comes with the store of the message that used the box.
 const POINTS: [PersistPoint; 24] = [
     PersistPoint::Shared,
     PersistPoint::ConnectBegun,
@@ -60,7 +60,7 @@ fn bob_crashes_at_every_store() {
 fn the_two_pass_through_every_store() {
     let mut passed = Vec::new();
     for unshares in [0, 1] {
-        passed.extend(Life::new(unshares).to_the_end().stored.into_iter().map(|(_, point)| point));
+        passed.extend(Life::new(unshares).lived().stored.into_iter().map(|(_, point)| point));
     }
     for point in POINTS {
         assert!(passed.contains(&point), "{point:?}");
@@ -73,7 +73,7 @@ fn crashes_at_every_store(end: usize) {
             let mut life = Life::new(unshares);
             life.crash = Some((end, point, durable));
             life.crash_on_second_day = second_day;
-            let world = life.to_the_end();
+            let world = life.lived();
             assert_eq!(world.crashed, 1, "{point:?} was not reached");
             if !durable {
                 no_counter_twice(&world);
@@ -86,7 +86,7 @@ fn crashes_at_every_store(end: usize) {
 fn stores_of(end: usize) -> Vec<(usize, bool, PersistPoint)> {
     let mut stores: Vec<(usize, bool, PersistPoint)> = Vec::new();
     for unshares in [end, 1 - end] {
-        let life = Life::new(unshares).to_the_end();
+        let life = Life::new(unshares).lived();
         for (index, (who, point)) in life.stored.iter().enumerate() {
             let second_day = index >= life.stored_on_first_day;
             let known = stores.iter().any(|(_, day, known)| (*day, *known) == (second_day, *point));
@@ -116,7 +116,7 @@ impl Life {
         Self { world, unshares, crash: None, crash_on_second_day: false, what: String::new() }
     }
 
-    fn to_the_end(mut self) -> World {
+    fn lived(mut self) -> World {
         self.what = format!("{:?}, on the second day: {}", self.crash, self.crash_on_second_day);
         if !self.crash_on_second_day {
             self.world.crash = self.crash;
@@ -157,9 +157,9 @@ impl Life {
         self.compare();
         self.world.note(1, "Alice", "a note");
         self.world.pass(2 * MINUTE);
-        let notes = self.world.call(0, |sessions, _| sessions.take_notes("Bob"));
+        let notes = self.world.take_notes(0, "Bob");
         self.world.pass(MINUTE);
-        let again = self.world.call(0, |sessions, _| sessions.take_notes("Bob"));
+        let again = self.world.take_notes(0, "Bob");
         // Handed over at least once; twice only if the program crashed right behind.
         let most = if self.world.crashed > 0 { 2 } else { 1 };
         assert!((1..=most).contains(&(notes.len() + again.len())), "{}: {}", self.what, notes.len());

@@ -120,7 +120,7 @@ fn stranger(seed: u64) -> (SigningKey, Connectoid) {
 }
 
 fn notes(world: &mut World, end: usize, name: &str) -> Vec<InboxNote> {
-    world.call(end, |sessions, _| sessions.take_notes(name))
+    world.take_notes(end, name)
 }
 
 #[test]

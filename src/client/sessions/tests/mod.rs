@@ -4,6 +4,8 @@ mod attacks;
 mod crash;
 mod defences;
 mod evil_relay;
+mod link;
 mod relay;
+mod rules;
 mod together;
 mod world;

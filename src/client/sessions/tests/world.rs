@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     client::{
-        contact::{Contact, Goodbye, OwnBox},
+        contact::{Contact, Goodbye, InboxNote, OwnBox},
         exchange::{self, Misbehaviour, NoReply},
     },
     protocol::{Answer, Connectoid, Fingerprint, FoundLink, Frame, PublicKey, Request},
@@ -46,6 +46,8 @@ pub(super) struct World {
     pub(super) foreign_certificates: bool,
     /// Whether proofs arrive as others than those sent: somebody in the middle of the channel makes them up.
     pub(super) garbled_proofs: bool,
+    /// Whether no frame arrives.
+    pub(super) lost_frames: bool,
     /// Everything that the app of an end was told, with the time.
     pub(super) events: Vec<(Duration, usize, Event)>,
     /// What was sent as an answer and is none to a question that this relay asked about this box.
@@ -134,6 +136,7 @@ impl World {
             dishonesty: None,
             foreign_certificates: false,
             garbled_proofs: false,
+            lost_frames: false,
             events: Vec::new(),
             leaks: Vec::new(),
             unnamed: Vec::new(),
@@ -185,6 +188,14 @@ impl World {
         self.call(end, |sessions, turn| sessions.connect(turn, &link, name)).unwrap();
     }
 
+    /// The notes of an inbox, which is emptied.
+    pub(super) fn take_notes(&mut self, end: usize, name: &str) -> Vec<InboxNote> {
+        let notes = self.ends[end].sessions.contact(name).map(|contact| contact.inbox.clone());
+        let notes = notes.unwrap_or_default();
+        self.call(end, |sessions, _| sessions.notes_handed_over(name, notes.len()));
+        notes
+    }
+
     pub(super) fn foreground(&mut self, end: usize) {
         self.call(end, |sessions, turn| sessions.set_foreground(turn, true));
     }
@@ -199,7 +210,7 @@ impl World {
             let sealed =
                 seal_message(&mut turn.rng, &to.key, to.secret.as_ref(), &signer, n, turn.now, &content);
             sessions.store(name, PersistPoint::OfferCounted);
-            sessions.post(turn, name, &to, Letter::Other, sealed.unwrap().data);
+            sessions.post(turn, name, &to, Letter::Answer, sealed.unwrap().data);
         });
     }
 
@@ -207,6 +218,7 @@ impl World {
     pub(super) fn restart(&mut self, end: usize) {
         let this = &mut self.ends[end];
         this.life += 1;
+        this.cancelled.clear();
         // The new program counts its requests from one again.
         this.cancelled.clear();
         self.waiting.retain(|waiting| waiting.end != end);
@@ -333,7 +345,7 @@ impl World {
                     self.ends[end].frames.push(text.to_string());
                     // Always the same, so that frames keep their order.
                     let after = Duration::from_millis(20);
-                    if let Some((to, other)) = self.other(end, session.0) {
+                    if let Some((to, other)) = self.other(end, session.0).filter(|_| !self.lost_frames) {
                         let (life, mut text) = (self.ends[to].life, text.to_string());
                         if self.garbled_proofs && text.contains(r#""t":"proof""#) {
                             text = Frame::Proof { mac: [7; 48] }.to_text().to_string();
@@ -498,10 +510,10 @@ impl World {
     /// Whether an end will look at the reply to a request: not if it is cancelled, or concerns a box that is gone.
     fn is_awaited(&self, end: usize, id: RequestId) -> bool {
         let sessions = &self.ends[end].sessions;
-        let own = |key| sessions.contacts().any(|contact| !contact.leaving && contact.owns(key));
+        let own = |key| sessions.contacts().any(|contact| contact.leaving.is_none() && contact.owns(key));
         match sessions.asked.get(&id) {
             Some(Asked::Receive { key, .. }) => own(key),
-            Some(Asked::Check { .. }) => sessions.contacts().any(|contact| !contact.leaving),
+            Some(Asked::Check { .. }) => sessions.contacts().any(|contact| contact.leaving.is_none()),
             Some(_) => true,
             None => false,
         }
