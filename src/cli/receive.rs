@@ -15,22 +15,16 @@ use super::{
 use crate::{
     client::{
         contact::{Contact, InboxNote, NotTaken, OwnBox},
-        exchange::{Done, Misbehaviour, NoReply},
+        exchange::{Done, NoReply},
         keystore::Keystore,
+        reading::{self, MOST_REPLIES, Page},
         transport::{Transport, TransportError},
     },
     protocol::{
         Answer, At, Checked, PublicKey, Received, RelayUrl, Request, Upto, base64url, limits::MAX_RECEIVE,
     },
-    seal::{
-        message::{Content, Junk, Opened, open_message},
-        question::open_question,
-    },
+    seal::message::{Content, Junk, Opened, open_message},
 };
-
-/// The most replies read from one relay in one go. An honest one holds 32 messages in a box by default; one that
-/// never ends must not keep us for ever.
-const MOST_REPLIES: u32 = 64;
 
 /// Receive the notes sent to a link
 ///
@@ -153,28 +147,21 @@ async fn take_all(
     if !checked.found {
         return Ok(None);
     }
-    if checked.relay.is_some_and(|named| named != relay.as_str()) {
-        return Err(misbehaves(Misbehaviour::OtherRelay));
-    }
-    let question = checked.question.ok_or_else(|| misbehaves(Misbehaviour::NoQuestion))?;
-    let answer =
-        open_question(&own.key, relay, &question).map_err(|_| misbehaves(Misbehaviour::ForeignQuestion))?;
+    let answer = reading::answer(&own.key, relay, checked.relay.as_deref(), checked.question.as_deref())
+        .map_err(misbehaves)?;
     let mut taken = Taken { answer, at: At::START, complete: true };
     for _ in 0..MOST_REPLIES {
         let receive = Request::Receive { key, ext: ext.clone(), answer, at: taken.at, limit: MAX_RECEIVE };
-        let (at, messages, more) = match transport.ask_patiently(relay, &receive).await? {
-            Received::Many { at, messages, more, .. } => (at, messages, more),
-            Received::One { .. } => return Err(misbehaves(Misbehaviour::NotAList)),
-            Received::Nothing { .. } => break,
+        let reply = transport.ask_patiently(relay, &receive).await?;
+        let Some(Page { at, messages, more }) = reading::page(reply, taken.at).map_err(misbehaves)? else {
+            break;
         };
         let sealed: Vec<Vec<u8>> = messages.into_iter().map(|message| message.data).collect();
         taken.complete &= take(keystore, contact, own, relay, &sealed)?;
-        // A cursor that does not grow would be asked with for ever.
-        if !more || at <= taken.at {
-            taken.at = at.max(taken.at);
+        taken.at = at;
+        if !more {
             break;
         }
-        taken.at = at;
     }
     Ok(Some(taken))
 }

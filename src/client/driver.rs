@@ -420,8 +420,9 @@ impl<D: Disk> Client<D> {
                     self.unstored = Some((contact, point));
                     continue;
                 }
-                Output::Request { id, relay, request, patience } => {
-                    let (transport, body) = (self.transport.clone(), exchange::body(&request));
+                Output::Request { id, relay, request } => {
+                    let (body, patience) = (exchange::body(&request), exchange::patience(&request));
+                    let transport = self.transport.clone();
                     let post = async move { (id, transport.post(&relay, body, patience).await) };
                     self.under_way.insert(id, self.requests.spawn(post));
                     continue;

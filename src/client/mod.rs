@@ -5,6 +5,7 @@ pub mod contact;
 mod driver;
 pub mod exchange;
 pub mod keystore;
+pub(crate) mod reading;
 pub mod sessions;
 pub mod transport;
 

@@ -168,7 +168,15 @@ fn parse_relays(part: &str) -> Result<Vec<RelayUrl>, NotAConnectoid> {
     if !(1..=limits::MAX_RELAYS).contains(&urls.len()) {
         return Err(NotAConnectoid::RelayCount(urls.len()));
     }
-    Ok(urls.into_iter().map(str::parse).collect::<Result<_, _>>()?)
+    let mut relays: Vec<RelayUrl> = Vec::new();
+    for url in urls {
+        let relay = url.parse()?;
+        // Named twice is no second relay.
+        if !relays.contains(&relay) {
+            relays.push(relay);
+        }
+    }
+    Ok(relays)
 }
 
 impl fmt::Display for Connectoid {
@@ -230,6 +238,7 @@ mod tests {
             Err(NotAConnectoid::Relay(NotARelayUrl::Unencrypted(_)))
         ));
         assert_eq!(with("https://a.example").unwrap().relays.len(), 1);
+        assert_eq!(with("https://a.example https://A.example/").unwrap().relays.len(), 1);
         assert_eq!(parse(&format!("{KEY}.{}", base64url::encode([0xFF]))), Err(NotAConnectoid::Relays));
     }
 

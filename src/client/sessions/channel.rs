@@ -20,6 +20,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long the channel may take to open, from the answer on. The other side may look for the answer once a minute only.
 const JOINING: Duration = Duration::from_mins(5);
 
+/// The candidate messages of one side to one offer.
+pub(super) const MOST_CANDIDATES: u32 = 3;
+
 /// An attempt at a session.
 pub(super) struct Session {
     pub(super) id: SessionId,

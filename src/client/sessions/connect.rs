@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Alarm, Event, Open, Output, PersistPoint, SessionId, Sessions, Turn,
-    channel::{Answering, Joined, Offered, Session, Stage, Step},
+    channel::{Answering, Joined, MOST_CANDIDATES, Offered, Session, Stage, Step},
     outbox::Letter,
 };
 use crate::{
@@ -37,9 +37,6 @@ const ANSWERABLE: u64 = 300_000;
 
 /// The answers to offers on a link of which no proof came; then the link closes.
 const MOST_ANSWERS: u32 = 50;
-
-/// The candidate messages of one side to one offer.
-const MOST_CANDIDATES: u32 = 3;
 
 /// Why an SDP or a frame was not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -210,6 +207,9 @@ impl Sessions {
         let name = self.pending(session).ok_or(NotThisSession::Over)?;
         let pending = self.live.get_mut(&name).and_then(|live| live.pending.as_mut());
         let pending = pending.ok_or(NotThisSession::Over)?;
+        if matches!(pending.stage, Stage::MakingOffer | Stage::MakingAnswer(_)) {
+            return Err(NotThisSession::Over);
+        }
         let re = pending.offer().ok_or(NotThisSession::Over)?;
         if pending.candidates_sent >= MOST_CANDIDATES {
             return Ok(());
@@ -241,6 +241,9 @@ impl Sessions {
         let Some(Session { stage: Stage::Joined(joined), .. }) = pending else {
             return self.drop_pending(&name);
         };
+        if joined.handshake.is_some() {
+            return;
+        }
         let mut nonce = [0; 32];
         turn.rng.fill_bytes(&mut nonce);
         match joined.open(nonce, certificate, turn.elapsed) {
@@ -303,10 +306,14 @@ impl Sessions {
     /// [`NotThisSession`].
     pub fn decline(&mut self, turn: &mut Turn<'_>, session: SessionId) -> Result<(), NotThisSession> {
         let name = self.pending(session).ok_or(NotThisSession::Over)?;
-        let re = self.live.get(&name).and_then(|live| live.pending.as_ref()).and_then(Session::offer);
+        let pending = self.live.get(&name).and_then(|live| live.pending.as_ref());
+        let re = pending
+            .filter(|pending| matches!(pending.stage, Stage::MakingAnswer(_)))
+            .and_then(Session::offer);
         let contact = self.contacts.get_mut(&name).ok_or(NotThisSession::Over)?;
         let peer = contact.peer.as_mut().ok_or(NotThisSession::Over)?;
-        let (Some(re), Some(_)) = (re, peer.unanswered.take()) else { return Err(NotThisSession::Over) };
+        let re = re.ok_or(NotThisSession::Over)?;
+        peer.unanswered = None;
         let to = peer.connectoid.clone();
         let content = Content::Refuse { re, reason: crate::seal::message::Reason::Declined };
         let (signer, n) = contact.signer.next(&mut turn.rng);

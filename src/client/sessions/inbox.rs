@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Alarm, Event, PersistPoint, Sessions, Skip, Turn,
-    channel::{Session, Stage},
+    channel::{MOST_CANDIDATES, Session, Stage},
     outbox::Letter,
 };
 use crate::{
@@ -19,9 +19,6 @@ use crate::{
 
 /// The offers of others on one link that are refused; more get no reply.
 const MOST_REFUSALS: usize = 8;
-
-/// The candidate messages of one side to one offer.
-const MOST_CANDIDATES: u32 = 3;
 
 /// What became of messages.
 pub(super) struct Taken {

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use super::{Asked, Event, Output, RequestId, Sessions, Turn};
 use crate::{
-    client::exchange::{self, Misbehaviour, NoReply},
+    client::{
+        exchange::{self, Misbehaviour, NoReply},
+        reading::{self, MOST_REPLIES, Page},
+    },
     defences::{Defence, holds},
     protocol::{
         Answer, At, CheckedMany, Ext, PublicKey, Received, RelayUrl, Request, Upto,
         limits::{MAX_CHECK_BOXES, MAX_RECEIVE},
     },
-    seal::question::open_question,
 };
 
 /// The time between two checks while nothing is expected.
@@ -25,18 +27,11 @@ const SHORT_PAUSE: Duration = Duration::from_secs(5);
 /// How long a check may wait at the relay, in seconds.
 const WAIT: u64 = 25;
 
-/// How long a relay has for a reply, beyond the wait it was asked for.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-
 /// How often all is asked for again, whatever the cursors say.
 const FROM_START: Duration = Duration::from_mins(30);
 
 /// How far ahead of this device's clock a cursor may be, in microseconds: a day. Further, it would hide what comes.
 const CURSOR_AHEAD: i64 = 86_400_000_000;
-
-/// The most replies read from one box in one go. An honest relay holds 32 messages in a box by default; one that never ends
-/// must not keep us for ever.
-const MOST_REPLIES: u32 = 64;
 
 /// How many checks in a row that find something new follow each other at once.
 const IN_A_ROW: u32 = 8;
@@ -191,8 +186,7 @@ impl Sessions {
         let request =
             Request::CheckMany { boxes: asked, ext: relay.ext.clone(), relay: Some(url.to_string()), wait };
         self.asked.insert(id, Asked::Check { relay: url.clone(), ext });
-        let patience = PATIENCE + Duration::from_secs(wait);
-        self.outputs.push_back(Output::Request { id, relay: url, request, patience });
+        self.outputs.push_back(Output::Request { id, relay: url, request });
     }
 
     /// Whether anything is awaited at a relay, so that waiting there is worth it.
@@ -304,22 +298,13 @@ impl Sessions {
         if !fits {
             return self.misbehaved(turn, url, ext, Misbehaviour::NoQuestion);
         }
-        let named = reply.relay.as_deref().unwrap_or(url.as_str());
-        if named != url.as_str() && holds(Defence::OwnRelay) {
-            return self.misbehaved(turn, url, ext, Misbehaviour::OtherRelay);
-        }
-        // Only the URL that was contacted counts: another relay's question must not be answered here.
-        let bound_to = match holds(Defence::OwnRelay) {
-            true => url.clone(),
-            false => named.parse().unwrap_or_else(|_| url.clone()),
-        };
         let mut answers = Vec::new();
         for found in &reply.boxes {
             let mut boxes = self.contacts.values().flat_map(|contact| &contact.boxes);
             let Some(own) = boxes.find(|own| own.key.public() == found.key) else { continue };
-            match open_question(&own.key, &bound_to, &found.question) {
+            match reading::answer(&own.key, url, reply.relay.as_deref(), Some(&found.question)) {
                 Ok(answer) => answers.push((found.key, answer)),
-                Err(_) => return self.misbehaved(turn, url, ext, Misbehaviour::ForeignQuestion),
+                Err(what) => return self.misbehaved(turn, url, ext, what),
             }
         }
         for (key, answer) in answers {
@@ -344,7 +329,7 @@ impl Sessions {
         let (answer, at) = (receiving.answer, receiving.at);
         let request = Request::Receive { key, ext: wire_ext, answer, at, limit: MAX_RECEIVE };
         self.asked.insert(id, Asked::Receive { relay: url.clone(), ext: ext.clone(), key });
-        self.outputs.push_back(Output::Request { id, relay: url.clone(), request, patience: PATIENCE });
+        self.outputs.push_back(Output::Request { id, relay: url.clone(), request });
     }
 
     pub(super) fn received(
@@ -368,20 +353,11 @@ impl Sessions {
                 return;
             }
         };
-        let (at, messages, more) = match reply {
-            Received::Nothing { .. } => return self.received_all(turn, url, ext, key, receiving),
-            Received::One { .. } => return self.misbehaved(turn, url, ext, Misbehaviour::NotAList),
-            Received::Many { at, messages, more, .. } => (at, messages, more),
+        let Page { at, messages, more } = match reading::page(reply, receiving.at) {
+            Ok(Some(page)) => page,
+            Ok(None) => return self.received_all(turn, url, ext, key, receiving),
+            Err(what) => return self.misbehaved(turn, url, ext, what),
         };
-        let mut last = receiving.at;
-        let ascending = messages.iter().all(|message| {
-            let above = message.at > last;
-            last = message.at;
-            above
-        });
-        if messages.is_empty() || messages.len() > MAX_RECEIVE as usize || !ascending || at != last {
-            return self.misbehaved(turn, url, ext, Misbehaviour::Cursor);
-        }
         let taken = self.take(turn, &contact, key, url, &messages);
         receiving.complete &= taken.complete;
         receiving.news |= taken.news;
@@ -440,7 +416,7 @@ impl Sessions {
         let upto = Upto::At(receiving.at);
         let request = Request::Delete { key, ext: relay.ext.clone(), answer: receiving.answer, upto };
         self.asked.insert(id, Asked::Acknowledge { relay: url.clone() });
-        self.outputs.push_back(Output::Request { id, relay: url.clone(), request, patience: PATIENCE });
+        self.outputs.push_back(Output::Request { id, relay: url.clone(), request });
     }
 
     /// Reads a reply and keeps account of whether the relay can be reached. An error has been told, and says how long to

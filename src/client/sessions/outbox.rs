@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    Asked, Event, Output, RequestId, Sessions, Turn,
-    mailbox::{PATIENCE, doubled},
-};
+use super::{Asked, Event, Output, RequestId, Sessions, Turn, mailbox::doubled};
 use crate::{
     client::exchange::NoReply,
     protocol::{Connectoid, Ext, PublicKey, RelayUrl, Request},
@@ -129,7 +126,7 @@ impl Sessions {
                 let (relay, outgoing) = (leg.relay.clone(), *id);
                 let request = Request::Send { key: *to, ext: ext.clone(), data: data.clone() };
                 self.asked.insert(new_id, Asked::Send { outgoing, relay: relay.clone() });
-                self.outputs.push_back(Output::Request { id: new_id, relay, request, patience: PATIENCE });
+                self.outputs.push_back(Output::Request { id: new_id, relay, request });
             }
         }
     }

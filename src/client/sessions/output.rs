@@ -1,7 +1,5 @@
 //! What the state machine gives: requests, frames, steps for WebRTC, stores and events.
 
-use std::time::Duration;
-
 use zeroize::Zeroizing;
 
 use super::super::{contact::Side, exchange::Misbehaviour};
@@ -34,10 +32,8 @@ pub enum Output {
         id: RequestId,
         /// Where to.
         relay: RelayUrl,
-        /// What.
+        /// What. It has [`super::super::exchange::patience`].
         request: Request,
-        /// How long the relay may take, all in all.
-        patience: Duration,
     },
     /// The reply to this request is not waited for any more. It may be dropped on the way.
     Cancel(RequestId),

@@ -3,20 +3,16 @@
 use std::time::Duration;
 
 use super::{
-    Asked, Event, NotDone, Output, PersistPoint, RequestId, Sessions, Turn,
-    mailbox::{PATIENCE, doubled},
-    outbox::Letter,
+    Asked, Event, NotDone, Output, PersistPoint, RequestId, Sessions, Turn, mailbox::doubled, outbox::Letter,
 };
 use crate::{
     client::{
         contact::{Goodbye, Side},
         exchange::{Done, Misbehaviour, NoReply},
+        reading,
     },
     protocol::{Answer, At, Checked, Connectoid, Ext, PublicKey, RelayUrl, Request, Upto},
-    seal::{
-        message::{Content, seal_message},
-        question::open_question,
-    },
+    seal::message::{Content, seal_message},
 };
 
 /// When a goodbye is sent, in milliseconds after it was sealed. A relay keeps it for an hour each time.
@@ -144,7 +140,7 @@ impl Sessions {
     fn delete_request(&mut self, relay: &RelayUrl, key: PublicKey, request: Request) {
         let id = RequestId(self.new_id());
         self.asked.insert(id, Asked::Delete { relay: relay.clone(), key });
-        self.outputs.push_back(Output::Request { id, relay: relay.clone(), request, patience: PATIENCE });
+        self.outputs.push_back(Output::Request { id, relay: relay.clone(), request });
     }
 
     /// The reply to one of the two requests that delete a box.
@@ -164,8 +160,7 @@ impl Sessions {
             Step::Due(_) | Step::Asked => {
                 let ext = deletion.ext.clone();
                 let checked = self.read::<Checked>(relay, reply).ok();
-                let answer =
-                    checked.map(|checked| self.answer_to_delete(&name, relay, key, checked.question));
+                let answer = checked.map(|checked| self.answer_to_delete(&name, relay, key, &checked));
                 match answer {
                     Some(Ok(answer)) => {
                         self.deletions[index].step = Step::Answered;
@@ -192,12 +187,11 @@ impl Sessions {
         name: &str,
         relay: &RelayUrl,
         key: PublicKey,
-        question: Option<String>,
+        checked: &Checked,
     ) -> Result<Answer, Misbehaviour> {
-        let question = question.ok_or(Misbehaviour::NoQuestion)?;
         let mut boxes = self.contacts.get(name).into_iter().flat_map(|contact| &contact.boxes);
         let own = boxes.find(|own| own.key.public() == key).ok_or(Misbehaviour::ForeignQuestion)?;
-        open_question(&own.key, relay, &question).map_err(|_| Misbehaviour::ForeignQuestion)
+        reading::answer(&own.key, relay, checked.relay.as_deref(), checked.question.as_deref())
     }
 
     /// Deletes a contact with all its keys once there is nothing left to delete at the relays.

@@ -370,8 +370,12 @@ impl Dishonesty {
             }
             _ => return None,
         };
+        let what = match attack {
+            Attack::ForeignQuestionNamed => Misbehaviour::OtherRelay,
+            _ => Misbehaviour::ForeignQuestion,
+        };
         let checked = Checked { ok: true, found: false, question: Some(question), relay: Some(relay) };
-        Some(Lie::new(wire(Ok(Reply::Checked(checked))), Some(Misbehaviour::ForeignQuestion)))
+        Some(Lie::new(wire(Ok(Reply::Checked(checked))), Some(what)))
     }
 
     fn lie_to_receive(

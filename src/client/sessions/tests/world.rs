@@ -314,7 +314,8 @@ impl World {
                         return self.restart(end);
                     }
                 }
-                Output::Request { id, relay, request, patience } => {
+                Output::Request { id, relay, request } => {
+                    let patience = exchange::patience(&request);
                     let Some(relay) = self.relays.iter().position(|known| known.url == relay) else {
                         continue;
                     };
