@@ -460,16 +460,8 @@ impl KeysOnDisk {
     }
 
     fn load(&mut self) -> Result<Sessions, KeystoreError> {
-        let names: Vec<String> =
-            self.keystore.load()?.contacts.into_iter().map(|contact| contact.name).collect();
-        for name in names {
-            match self.keystore.lock_contact(&name) {
-                Ok(lock) => drop(self.locks.insert(name, lock)),
-                Err(KeystoreError::InUse { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        // Again, for until the locks were held another program could change them.
+        self.locks = self.keystore.lock_contacts()?;
+        // Read after that, for until the locks were held another program could change them.
         let Keys { contacts, goodbyes, .. } = self.keystore.load()?;
         let (own, others): (Vec<Contact>, Vec<Contact>) =
             contacts.into_iter().partition(|contact| self.locks.contains_key(&contact.name));

@@ -12,14 +12,16 @@ pub(super) mod secrets;
 mod v1;
 
 use std::{
+    collections::HashMap,
     fmt,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, ErrorKind, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
+use super::contact::Contact;
 use rand::{CryptoRng, SeedableRng as _, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -113,6 +115,8 @@ struct Known {
     key: Option<Arc<Key>>,
     /// For salts and nonces.
     rng: Option<StdRng>,
+    /// What says that sessions run, while any contact is locked.
+    sessions: Weak<File>,
 }
 
 /// The form that the file has, and keeps with the next write.
@@ -134,7 +138,8 @@ struct Envelope {
 #[derive(Debug)]
 pub struct ContactLock {
     _this: File,
-    _sessions: File,
+    /// Shared by all locks of this process.
+    _sessions: Arc<File>,
 }
 
 impl fmt::Debug for Keystore {
@@ -156,7 +161,10 @@ impl Keystore {
     #[must_use]
     pub fn with_passphrase(self, rng: &mut impl CryptoRng, passphrase: Passphrase) -> Self {
         let rng = Some(StdRng::from_rng(rng));
-        Self { known: Arc::new(Mutex::new(Known { passphrase: Some(passphrase), key: None, rng })), ..self }
+        Self {
+            known: Arc::new(Mutex::new(Known { passphrase: Some(passphrase), rng, ..Known::default() })),
+            ..self
+        }
     }
 
     /// Where the keys are.
@@ -301,7 +309,26 @@ impl Keystore {
     /// # Errors
     /// [`KeystoreError::InUse`] if another does; if the keys cannot be read or the lock's file cannot be made.
     pub fn lock_contact(&self, name: &str) -> Result<ContactLock, KeystoreError> {
-        self.take_contact(name, File::try_lock)
+        let sessions = self.sessions_lock()?;
+        self.take_contact(name, &self.form_for_locks()?, sessions, File::try_lock)
+    }
+
+    /// As [`Keystore::lock_contact`], all contacts that no other process runs, by name.
+    ///
+    /// # Errors
+    /// If the keys cannot be read or a lock's file cannot be made.
+    pub fn lock_contacts(&self) -> Result<HashMap<String, ContactLock>, KeystoreError> {
+        let sessions = self.sessions_lock()?;
+        let form = self.form_for_locks()?;
+        let mut locks = HashMap::new();
+        for Contact { name, .. } in self.load()?.contacts {
+            match self.take_contact(&name, &form, sessions.clone(), File::try_lock) {
+                Ok(lock) => drop(locks.insert(name, lock)),
+                Err(KeystoreError::InUse { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(locks)
     }
 
     /// Keeps all processes from running the sessions of a contact, to change it by hand. Several may do so at once.
@@ -309,23 +336,41 @@ impl Keystore {
     /// # Errors
     /// Those of [`Keystore::lock_contact`].
     pub fn hold_contact(&self, name: &str) -> Result<ContactLock, KeystoreError> {
-        self.take_contact(name, File::try_lock_shared)
+        let sessions = self.sessions_lock()?;
+        self.take_contact(name, &self.form_for_locks()?, sessions, File::try_lock_shared)
+    }
+
+    /// Says that sessions run. To be called before the keys are read: from here on nobody changes their passphrase, and with it
+    /// the names of the locks.
+    fn sessions_lock(&self) -> Result<Arc<File>, KeystoreError> {
+        let mut known = self.known();
+        if let Some(sessions) = known.sessions.upgrade() {
+            return Ok(sessions);
+        }
+        let sessions = self.lock_file("sessions.lock")?;
+        sessions.lock_shared().map_err(|error| self.error(&error))?;
+        let sessions = Arc::new(sessions);
+        known.sessions = Arc::downgrade(&sessions);
+        Ok(sessions)
+    }
+
+    /// The form that the names of locks depend on, which must be there to stay.
+    fn form_for_locks(&self) -> Result<Form, KeystoreError> {
+        let form = self.read()?.1;
+        if matches!(form, Form::Absent) && self.known().passphrase.is_some() {
+            self.update(|_| Ok::<_, KeystoreError>(()))?;
+            return Ok(self.read()?.1);
+        }
+        Ok(form)
     }
 
     fn take_contact(
         &self,
         name: &str,
+        form: &Form,
+        sessions: Arc<File>,
         take: impl FnOnce(&File) -> Result<(), TryLockError>,
     ) -> Result<ContactLock, KeystoreError> {
-        // Before the keys are read: from here on nobody changes their passphrase, and with it the lock's name.
-        let sessions = self.lock_file("sessions.lock")?;
-        sessions.lock_shared().map_err(|error| self.error(&error))?;
-        let mut form = self.read()?.1;
-        if matches!(form, Form::Absent) && self.known().passphrase.is_some() {
-            // The name of the lock depends on the file's key, which must be there to stay.
-            self.update(|_| Ok::<_, KeystoreError>(()))?;
-            form = self.read()?.1;
-        }
         // Nicknames are as secret as the file they stand in.
         let hidden = match form {
             Form::Sealed(key) => key.hide(name),
@@ -421,7 +466,7 @@ impl Keystore {
             Form::Plain => None,
             Form::Sealed(key) => Some(key),
             Form::Absent => {
-                let Known { passphrase, key, rng } = &mut *known;
+                let Known { passphrase, key, rng, .. } = &mut *known;
                 if let (Some(passphrase), Some(rng)) = (passphrase, rng) {
                     let fresh = Key::fresh(rng, passphrase).map_err(|error| not_opened(&self.path, error))?;
                     *key = Some(Arc::new(fresh));
