@@ -637,6 +637,54 @@ mod tests {
     }
 
     #[test]
+    fn an_inbox_holds_256_notes_or_a_mebibyte() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let ik = SigningKey::generate(&mut rng).public();
+        let mut bob = contact(&mut rng, "Bob");
+        for n in 1..=256 {
+            assert!(bob.has_room_for(1), "{n}");
+            bob.take_note(note(ik, n)).unwrap();
+        }
+        assert!(!bob.has_room_for(1));
+        let mut bob = contact(&mut rng, "Bob");
+        assert!(bob.has_room_for(1_048_576) && !bob.has_room_for(1_048_577));
+        bob.take_note(InboxNote { note: vec![b'x'; 1_048_575], ..note(ik, 1) }).unwrap();
+        assert!(bob.has_room_for(1) && !bob.has_room_for(2));
+    }
+
+    /// A contact as it was when it was exported, and as it is here by now: connected, and its link dead.
+    fn older_and_further(rng: &mut StdRng) -> (Contact, Contact) {
+        let older = contact(rng, "Bob");
+        let mut further = older.clone();
+        let link = further.link.as_mut().unwrap();
+        (link.state, link.claimed) = (LinkState::Retired(8), Some(6));
+        let theirs = OwnBox::generate(rng, vec!["https://connecto.id".parse().unwrap()], None);
+        further.peer = Some(Peer::at(theirs.connectoid()));
+        further.peer_signs_with(SigningKey::generate(rng).public());
+        further.peer.as_mut().unwrap().pinned = true;
+        (older, further)
+    }
+
+    #[test]
+    fn an_older_export_takes_nothing_back() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let (older, further) = older_and_further(&mut rng);
+        let pinned = further.pinned();
+        for (mut export, here) in [(older.clone(), further.clone()), (further, older)] {
+            export.was_also(here);
+            let link = export.link.as_ref().unwrap();
+            assert_eq!((link.state, link.claimed), (LinkState::Retired(8), Some(6)));
+            assert!(pinned.is_some());
+            assert_eq!(export.pinned(), pinned);
+        }
+        let mut export = contact(&mut rng, "Bob");
+        let mut here = export.clone();
+        here.link.as_mut().unwrap().state = LinkState::Claimed;
+        export.was_also(here);
+        assert_eq!(export.link.unwrap().state, LinkState::Claimed);
+    }
+
+    #[test]
     fn the_other_side_does_not_lead_to_this_machine() {
         let mut rng = StdRng::seed_from_u64(1);
         let mut bob = contact(&mut rng, "Bob");
