@@ -401,14 +401,15 @@ impl Contact {
         if !self.shares_a_box_with(&here) {
             return;
         }
-        if here.progress() > self.progress() {
-            std::mem::swap(self, &mut here);
-        }
         for note in self.inbox.drain(..) {
             // Refused if it was seen here.
             let _ = here.take_note(note);
         }
-        self.inbox = here.inbox;
+        self.inbox = std::mem::take(&mut here.inbox);
+        if here.progress() > self.progress() {
+            here.inbox = std::mem::take(&mut self.inbox);
+            std::mem::swap(self, &mut here);
+        }
         for there in here.seen {
             match self.seen.iter_mut().find(|seen| seen.ik == there.ik) {
                 Some(seen) => merge(&mut seen.n, there.n),
@@ -682,6 +683,19 @@ mod tests {
         here.link.as_mut().unwrap().state = LinkState::Claimed;
         export.was_also(here);
         assert_eq!(export.link.unwrap().state, LinkState::Claimed);
+    }
+
+    #[test]
+    fn a_note_that_was_handed_over_does_not_come_back_with_an_older_export() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let (mut older, mut further) = older_and_further(&mut rng);
+        let ik = SigningKey::generate(&mut rng).public();
+        older.take_note(note(ik, 1)).unwrap();
+        further.take_note(note(ik, 1)).unwrap();
+        further.inbox.clear();
+        further.take_note(note(ik, 2)).unwrap();
+        older.was_also(further);
+        assert_eq!(older.inbox.iter().map(|note| note.n).collect::<Vec<u64>>(), [2]);
     }
 
     #[test]
