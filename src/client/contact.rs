@@ -402,8 +402,11 @@ impl Contact {
             return;
         }
         for note in self.inbox.drain(..) {
-            // Refused if it was seen here.
-            let _ = here.take_note(note);
+            // Refused if it was seen here, by whichever count.
+            let of_peer = here.peer.as_mut().filter(|peer| peer.ik == Some(note.ik));
+            if of_peer.is_none_or(|peer| peer.count(note.n).is_ok()) {
+                let _ = here.take_note(note);
+            }
         }
         self.inbox = std::mem::take(&mut here.inbox);
         if here.progress() > self.progress() {
@@ -696,6 +699,19 @@ mod tests {
         further.take_note(note(ik, 2)).unwrap();
         older.was_also(further);
         assert_eq!(older.inbox.iter().map(|note| note.n).collect::<Vec<u64>>(), [2]);
+    }
+
+    #[test]
+    fn nor_does_one_of_the_pinned_key() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let (_, mut older) = older_and_further(&mut rng);
+        let ik = older.pinned().unwrap();
+        older.peer.as_mut().unwrap().count(1).unwrap();
+        older.inbox.push(note(ik, 1));
+        let mut further = older.clone();
+        further.inbox.clear();
+        older.was_also(further);
+        assert!(older.inbox.is_empty());
     }
 
     #[test]
