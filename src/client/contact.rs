@@ -401,14 +401,18 @@ impl Contact {
         if !self.shares_a_box_with(&here) {
             return;
         }
+        for note in self.inbox.drain(..) {
+            // Refused if it was seen here, by whichever count.
+            let of_peer = here.peer.as_mut().filter(|peer| peer.ik == Some(note.ik));
+            if of_peer.is_none_or(|peer| peer.count(note.n).is_ok()) {
+                let _ = here.take_note(note);
+            }
+        }
+        self.inbox = std::mem::take(&mut here.inbox);
         if here.progress() > self.progress() {
+            here.inbox = std::mem::take(&mut self.inbox);
             std::mem::swap(self, &mut here);
         }
-        for note in self.inbox.drain(..) {
-            // Refused if it was seen here.
-            let _ = here.take_note(note);
-        }
-        self.inbox = here.inbox;
         for there in here.seen {
             match self.seen.iter_mut().find(|seen| seen.ik == there.ik) {
                 Some(seen) => merge(&mut seen.n, there.n),
@@ -634,6 +638,80 @@ mod tests {
         bob.seen = (0..SIGNERS).map(|_| Seen { ik: some, n: BTreeSet::new() }).collect();
         let ik = SigningKey::generate(&mut rng).public();
         assert_eq!(bob.take_note(note(ik, 1)), Err(NotTaken::TooManySigners));
+    }
+
+    #[test]
+    fn an_inbox_holds_256_notes_or_a_mebibyte() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let ik = SigningKey::generate(&mut rng).public();
+        let mut bob = contact(&mut rng, "Bob");
+        for n in 1..=256 {
+            assert!(bob.has_room_for(1), "{n}");
+            bob.take_note(note(ik, n)).unwrap();
+        }
+        assert!(!bob.has_room_for(1));
+        let mut bob = contact(&mut rng, "Bob");
+        assert!(bob.has_room_for(1_048_576) && !bob.has_room_for(1_048_577));
+        bob.take_note(InboxNote { note: vec![b'x'; 1_048_575], ..note(ik, 1) }).unwrap();
+        assert!(bob.has_room_for(1) && !bob.has_room_for(2));
+    }
+
+    /// A contact as it was when it was exported, and as it is here by now: connected, and its link dead.
+    fn older_and_further(rng: &mut StdRng) -> (Contact, Contact) {
+        let older = contact(rng, "Bob");
+        let mut further = older.clone();
+        let link = further.link.as_mut().unwrap();
+        (link.state, link.claimed) = (LinkState::Retired(8), Some(6));
+        let theirs = OwnBox::generate(rng, vec!["https://connecto.id".parse().unwrap()], None);
+        further.peer = Some(Peer::at(theirs.connectoid()));
+        further.peer_signs_with(SigningKey::generate(rng).public());
+        further.peer.as_mut().unwrap().pinned = true;
+        (older, further)
+    }
+
+    #[test]
+    fn an_older_export_takes_nothing_back() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let (older, further) = older_and_further(&mut rng);
+        let pinned = further.pinned();
+        for (mut export, here) in [(older.clone(), further.clone()), (further, older)] {
+            export.was_also(here);
+            let link = export.link.as_ref().unwrap();
+            assert_eq!((link.state, link.claimed), (LinkState::Retired(8), Some(6)));
+            assert!(pinned.is_some());
+            assert_eq!(export.pinned(), pinned);
+        }
+        let mut export = contact(&mut rng, "Bob");
+        let mut here = export.clone();
+        here.link.as_mut().unwrap().state = LinkState::Claimed;
+        export.was_also(here);
+        assert_eq!(export.link.unwrap().state, LinkState::Claimed);
+    }
+
+    #[test]
+    fn a_note_that_was_handed_over_does_not_come_back_with_an_older_export() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let (mut older, mut further) = older_and_further(&mut rng);
+        let ik = SigningKey::generate(&mut rng).public();
+        older.take_note(note(ik, 1)).unwrap();
+        further.take_note(note(ik, 1)).unwrap();
+        further.inbox.clear();
+        further.take_note(note(ik, 2)).unwrap();
+        older.was_also(further);
+        assert_eq!(older.inbox.iter().map(|note| note.n).collect::<Vec<u64>>(), [2]);
+    }
+
+    #[test]
+    fn nor_does_one_of_the_pinned_key() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let (_, mut older) = older_and_further(&mut rng);
+        let ik = older.pinned().unwrap();
+        older.peer.as_mut().unwrap().count(1).unwrap();
+        older.inbox.push(note(ik, 1));
+        let mut further = older.clone();
+        further.inbox.clear();
+        older.was_also(further);
+        assert!(older.inbox.is_empty());
     }
 
     #[test]

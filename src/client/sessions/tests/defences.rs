@@ -77,7 +77,7 @@ fn attacks(world: &mut World, attack: Attack, time: Duration) {
 }
 
 /// Hands an end a message as if it came out of this box of its own.
-fn deliver(world: &mut World, end: usize, name: &str, key: PublicKey, data: Vec<u8>) {
+pub(super) fn deliver(world: &mut World, end: usize, name: &str, key: PublicKey, data: Vec<u8>) {
     let messages = [Message { at: At::from(1), data }];
     world.call(end, |sessions, turn| {
         sessions.take(turn, name, key, &RELAY.parse().unwrap(), &messages);
@@ -85,13 +85,13 @@ fn deliver(world: &mut World, end: usize, name: &str, key: PublicKey, data: Vec<
 }
 
 /// Alice's boxes for Bob: that of the link, and the one in use.
-fn boxes_of_alice(world: &World) -> (Connectoid, Connectoid) {
+pub(super) fn boxes_of_alice(world: &World) -> (Connectoid, Connectoid) {
     let boxes = &world.contact(0, "Bob").boxes;
     (boxes[0].connectoid(), boxes.last().unwrap().connectoid())
 }
 
 /// Seals a message with Bob's own key and counter, as a Bob that does not keep to the protocol could, or did before.
-fn sealed_by_bob(world: &mut World, to: &Connectoid, content: &Content) -> Vec<u8> {
+pub(super) fn sealed_by_bob(world: &mut World, to: &Connectoid, content: &Content) -> Vec<u8> {
     world.call(1, |sessions, turn| {
         let contact = sessions.contacts.get_mut("Alice").unwrap();
         let (signer, n) = contact.signer.next(&mut turn.rng);
@@ -99,20 +99,20 @@ fn sealed_by_bob(world: &mut World, to: &Connectoid, content: &Content) -> Vec<u
     })
 }
 
-fn sealed_by(signer: &SigningKey, n: u64, to: &Connectoid, content: &Content) -> Vec<u8> {
+pub(super) fn sealed_by(signer: &SigningKey, n: u64, to: &Connectoid, content: &Content) -> Vec<u8> {
     let mut rng = StdRng::seed_from_u64(n);
     seal_message(&mut rng, &to.key, to.secret.as_ref(), signer, n, 1, content).unwrap().data
 }
 
-fn sdp() -> String {
+pub(super) fn sdp() -> String {
     format!("v=0\r\na=fingerprint:sha-256 {}\r\n", ["AB"; 32].join(":"))
 }
 
-fn offer_from(connectoid: Connectoid) -> Content {
+pub(super) fn offer_from(connectoid: Connectoid) -> Content {
     Content::Offer(Offer { connectoid, sas_commit: [7; 48], sdp: sdp() })
 }
 
-fn stranger(seed: u64) -> (SigningKey, Connectoid) {
+pub(super) fn stranger(seed: u64) -> (SigningKey, Connectoid) {
     // Not the seed of a world: other keys than anybody's there.
     let mut rng = StdRng::seed_from_u64(seed + 1_000_000);
     let own = OwnBox::generate(&mut rng, vec![RELAY.parse().unwrap()], None);

@@ -1,11 +1,17 @@
 //! Several state machines, relays between them and channels that open, all under a time that jumps from event to event.
 
+mod asking;
 mod attacks;
+mod attempts;
 mod crash;
 mod defences;
 mod evil_relay;
+mod leaving;
 mod link;
+mod notes;
+mod places;
 mod relay;
 mod rules;
 mod together;
+mod told;
 mod world;

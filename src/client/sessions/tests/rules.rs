@@ -34,13 +34,13 @@ fn attacked(world: &mut World, attack: Attack, time: Duration) {
 }
 
 /// The requests that came to the relay since there were so many.
-fn requests(world: &World, since: usize) -> Vec<Request> {
+pub(super) fn requests(world: &World, since: usize) -> Vec<Request> {
     let known = KnownKeys::default();
     let bodies = world.relays[0].seen.iter().skip(since);
     bodies.map(|body| Request::parse(body, &known, |_| Ok(())).unwrap()).collect()
 }
 
-fn sends(requests: &[Request]) -> usize {
+pub(super) fn sends(requests: &[Request]) -> usize {
     requests.iter().filter(|request| matches!(request, Request::Send { .. })).count()
 }
 
@@ -192,16 +192,16 @@ fn every_half_hour_all_is_asked_for_again() {
 }
 
 /// A turn at a moment after the beginning.
-fn turn(rng: &mut StdRng, elapsed: Duration) -> Turn<'_> {
+pub(super) fn turn(rng: &mut StdRng, elapsed: Duration) -> Turn<'_> {
     Turn { now: START + u64::try_from(elapsed.as_millis()).unwrap(), elapsed, rng }
 }
 
-fn outputs(sessions: &mut Sessions) -> Vec<Output> {
+pub(super) fn outputs(sessions: &mut Sessions) -> Vec<Output> {
     std::iter::from_fn(|| sessions.poll()).collect()
 }
 
 /// Somebody who connects to a link of a stranger, and the session that is to make an offer.
-fn connecting(rng: &mut StdRng) -> (Sessions, SessionId) {
+pub(super) fn connecting(rng: &mut StdRng) -> (Sessions, SessionId) {
     let link = OwnBox::generate(rng, vec![RELAY.parse().unwrap()], None).connectoid();
     let mut sessions = Sessions::default();
     let link = FoundLink { connectoid: link, place: None };

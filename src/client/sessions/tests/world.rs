@@ -71,6 +71,10 @@ pub(super) struct World {
     pub(super) late_candidates: bool,
     /// The end whose app wants no sessions that others offer.
     pub(super) declines: Option<usize>,
+    /// How long a channel takes to open once offer and answer are exchanged.
+    pub(super) opening: Duration,
+    /// The end whose checks take a second to arrive.
+    pub(super) slow_checks: Option<usize>,
     queue: BTreeMap<(Duration, u64), Happening>,
     waiting: Vec<Waiting>,
     sequence: u64,
@@ -149,6 +153,8 @@ impl World {
             signers: Vec::new(),
             late_candidates: false,
             declines: None,
+            opening: Duration::from_millis(40),
+            slow_checks: None,
             queue: BTreeMap::new(),
             waiting: Vec::new(),
             sequence: 0,
@@ -174,6 +180,25 @@ impl World {
         };
         self.drain(end);
         result
+    }
+
+    /// Calls an end, and gives what it wants without carrying it out.
+    pub(super) fn outputs(
+        &mut self,
+        end: usize,
+        call: impl FnOnce(&mut Sessions, &mut Turn<'_>),
+    ) -> Vec<Output> {
+        let mut turn = Turn { now: self.unix(), elapsed: self.now, rng: &mut self.rng };
+        let sessions = &mut self.ends[end].sessions;
+        call(sessions, &mut turn);
+        std::iter::from_fn(|| sessions.poll()).collect()
+    }
+
+    /// Puts a message into a box at the first relay.
+    pub(super) fn put(&mut self, key: PublicKey, data: Vec<u8>) {
+        let now = self.micros();
+        self.relays[0].store(key, data, now);
+        self.answer_waiting();
     }
 
     /// Shares a link at all relays.
@@ -319,7 +344,10 @@ impl World {
                     let Some(relay) = self.relays.iter().position(|known| known.url == relay) else {
                         continue;
                     };
-                    let (body, after) = (exchange::body(&request), self.latency());
+                    let (body, mut after) = (exchange::body(&request), self.latency());
+                    if self.slow_checks == Some(end) && matches!(request, Request::CheckMany { .. }) {
+                        after += Duration::from_secs(1);
+                    }
                     self.at(after, Happening::Asked { end, life, id, relay, body, patience });
                 }
                 Output::Cancel(id) => {
@@ -573,10 +601,7 @@ impl World {
                 && !std::mem::replace(&mut peer.open, true)
             {
                 let life = self.ends[this.0].life;
-                self.at(
-                    Duration::from_millis(40),
-                    Happening::Open { end: this.0, life, session: this.1, certificate },
-                );
+                self.at(self.opening, Happening::Open { end: this.0, life, session: this.1, certificate });
             }
         }
     }
