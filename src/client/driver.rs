@@ -15,14 +15,13 @@ use tokio::{
     task::{AbortHandle, JoinError, JoinSet},
     time,
 };
-use zeroize::Zeroizing;
 
 use super::{
     contact::{Contact, InboxNote},
     exchange::{self, NoReply},
     keystore::{ContactLock, Keys, Keystore, KeystoreError},
     sessions::{
-        Event, NotDone, NotThisSession, Output, PersistPoint, RequestId, SessionId, Sessions, ShareOptions,
+        NotDone, NotThisSession, Output, PersistPoint, RequestId, SessionId, Sessions, ShareOptions, Signal,
         Turn,
     },
     transport::Transport,
@@ -88,57 +87,6 @@ pub struct KeysOnDisk {
     locks: HashMap<String, ContactLock>,
     /// The goodbyes that were ever here: those that are gone go from the file, too.
     goodbyes: HashSet<PublicKey>,
-}
-
-/// What concerns the app.
-#[derive(PartialEq)]
-pub enum Signal {
-    /// Something to show or to know.
-    Event(Event),
-    /// Make a peer connection with a data channel `connectoid`, ordered and reliable; gather candidates for up to a second; then
-    /// call [`Client::local_offer`].
-    MakeOffer {
-        /// Which session.
-        session: SessionId,
-        /// With whom.
-        contact: String,
-    },
-    /// Make a peer connection for this offer; gather candidates for up to a second; then call [`Client::local_answer`], or
-    /// [`Client::decline`].
-    MakeAnswer {
-        /// Which session.
-        session: SessionId,
-        /// With whom.
-        contact: String,
-        /// The other side's SDP, to be given to the stack unchanged.
-        sdp: String,
-    },
-    /// Give the peer connection this answer.
-    AcceptAnswer {
-        /// Which session.
-        session: SessionId,
-        /// The other side's SDP, to be given to the stack unchanged.
-        sdp: String,
-    },
-    /// Give the peer connection these candidates.
-    AddCandidates {
-        /// Which session.
-        session: SessionId,
-        /// Objects of the form RTCIceCandidateInit.
-        candidates: Vec<Value>,
-    },
-    /// Send this text frame on the data channel `connectoid`.
-    Frame {
-        /// Which session.
-        session: SessionId,
-        /// May hold a secret.
-        text: Zeroizing<String>,
-    },
-    /// Close the peer connection.
-    Close {
-        /// Which session.
-        session: SessionId,
-    },
 }
 
 /// Why a call had no effect, or not all of it.
@@ -265,7 +213,7 @@ impl<D: Disk> Client<D> {
     }
 
     /// Ends a contact: the other side is told, the boxes are deleted at the relays, then every key. It cannot be undone. Go on
-    /// calling [`Client::next`] until [`Event::Unshared`]: by then the keys are gone. What tells the other side is sent three times
+    /// calling [`Client::next`] until [`super::sessions::Event::Unshared`]: by then the keys are gone. What tells the other side is sent three times
     /// within two days, by whichever client has the keys file open then.
     ///
     /// # Errors
@@ -415,35 +363,21 @@ impl<D: Disk> Client<D> {
                 self.unstored = None;
             }
             let Some(output) = self.sessions.poll() else { return Ok(()) };
-            let signal = match output {
-                Output::Store { contact, point } => {
-                    self.unstored = Some((contact, point));
-                    continue;
-                }
+            match output {
+                Output::Store { contact, point } => self.unstored = Some((contact, point)),
                 Output::Request { id, relay, request } => {
                     let (body, patience) = (exchange::body(&request), exchange::patience(&request));
                     let transport = self.transport.clone();
                     let post = async move { (id, transport.post(&relay, body, patience).await) };
                     self.under_way.insert(id, self.requests.spawn(post));
-                    continue;
                 }
                 Output::Cancel(id) => {
                     if let Some(request) = self.under_way.remove(&id) {
                         request.abort();
                     }
-                    continue;
                 }
-                Output::MakeOffer { session, contact } => Signal::MakeOffer { session, contact },
-                Output::MakeAnswer { session, contact, sdp } => Signal::MakeAnswer { session, contact, sdp },
-                Output::AcceptAnswer { session, sdp } => Signal::AcceptAnswer { session, sdp },
-                Output::AddCandidates { session, candidates } => {
-                    Signal::AddCandidates { session, candidates }
-                }
-                Output::Frame { session, text } => Signal::Frame { session, text },
-                Output::Close { session } => Signal::Close { session },
-                Output::Event(event) => Signal::Event(event),
-            };
-            self.signals.push_back(signal);
+                Output::Signal(signal) => self.signals.push_back(signal),
+            }
         }
     }
 }

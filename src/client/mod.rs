@@ -9,4 +9,5 @@ pub(crate) mod reading;
 pub mod sessions;
 pub mod transport;
 
-pub use driver::{Client, ClientError, Disk, KeysOnDisk, Signal};
+pub use driver::{Client, ClientError, Disk, KeysOnDisk};
+pub use sessions::Signal;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::{
-    Alarm, Event, Open, Output, PersistPoint, SessionId, Sessions, Turn,
+    Alarm, Event, Open, PersistPoint, SessionId, Sessions, Signal, Turn,
     channel::{Answering, Joined, MOST_CANDIDATES, Offered, Session, Stage, Step},
     outbox::Letter,
 };
@@ -66,7 +66,7 @@ fn next_after(tries: u32, passed: Duration) -> Duration {
 }
 
 impl Sessions {
-    /// The offer of a peer connection that [`Output::MakeOffer`] asked for.
+    /// The offer of a peer connection that [`Signal::MakeOffer`] asked for.
     ///
     /// # Errors
     /// [`NotThisSession`]; the session is then over, unless it was before.
@@ -116,7 +116,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// The answer of a peer connection that [`Output::MakeAnswer`] asked for.
+    /// The answer of a peer connection that [`Signal::MakeAnswer`] asked for.
     ///
     /// # Errors
     /// [`NotThisSession`]; the session is then over, unless it was before.
@@ -235,7 +235,7 @@ impl Sessions {
         certificate: Option<Fingerprint>,
     ) {
         let Some(name) = self.pending(session) else {
-            return self.outputs.push_back(Output::Close { session });
+            return self.signal(Signal::Close { session });
         };
         let pending = self.live.get_mut(&name).and_then(|live| live.pending.as_mut());
         let Some(Session { stage: Stage::Joined(joined), .. }) = pending else {
@@ -364,7 +364,7 @@ impl Sessions {
         if let Some(live) = self.live.get_mut(name) {
             live.pending = Some(Session::new(session, Stage::MakingOffer));
         }
-        self.outputs.push_back(Output::MakeOffer { session, contact: name.to_owned() });
+        self.signal(Signal::MakeOffer { session, contact: name.to_owned() });
     }
 
     /// An attempt to connect came to an end without a session.
@@ -431,7 +431,7 @@ impl Sessions {
         if let Some(live) = self.live.get_mut(name) {
             live.pending = Some(Session::new(session, Stage::MakingAnswer(answering)));
         }
-        self.outputs.push_back(Output::MakeAnswer { session, contact: name.to_owned(), sdp: offer.sdp });
+        self.signal(Signal::MakeAnswer { session, contact: name.to_owned(), sdp: offer.sdp });
     }
 
     /// Whether an incoming offer of this key gives way to the own one: both offered at once, and the lower key answers.
@@ -475,7 +475,7 @@ impl Sessions {
             handshake: None,
         }));
         self.recall_offers(name);
-        self.outputs.push_back(Output::AcceptAnswer { session, sdp: answer.sdp });
+        self.signal(Signal::AcceptAnswer { session, sdp: answer.sdp });
     }
 
     /// The other side proved that it made the offer or answer: its key is pinned, the session open.
@@ -489,7 +489,7 @@ impl Sessions {
         let id = session.id;
         if peer.ik != Some(joined.ik) {
             // Another key took its place while the channel was made.
-            return self.outputs.push_back(Output::Close { session: id });
+            return self.signal(Signal::Close { session: id });
         }
         peer.pinned = true;
         let sas = *contact.sas.get_or_insert(sas);
@@ -504,7 +504,7 @@ impl Sessions {
         let before = live.open.replace(Open { id, moves: 0 });
         self.store(name, PersistPoint::Pinned);
         if let Some(before) = before {
-            self.outputs.push_back(Output::Close { session: before.id });
+            self.signal(Signal::Close { session: before.id });
         }
         self.event(Event::Connected { contact: name.to_owned(), session: id, sas, may_exchange });
         self.rekey(turn, name, id);
@@ -549,7 +549,7 @@ impl Sessions {
         self.drop_pending(name);
         let open = self.live.get_mut(name).and_then(|live| live.open.take());
         if let Some(Open { id: session, .. }) = open {
-            self.outputs.push_back(Output::Close { session });
+            self.signal(Signal::Close { session });
             self.event(Event::Disconnected { contact: name.to_owned() });
         }
     }
@@ -557,7 +557,7 @@ impl Sessions {
     pub(super) fn drop_pending(&mut self, name: &str) {
         let pending = self.live.get_mut(name).and_then(|live| live.pending.take());
         if let Some(Session { id: session, .. }) = pending {
-            self.outputs.push_back(Output::Close { session });
+            self.signal(Signal::Close { session });
         }
     }
 
@@ -568,7 +568,7 @@ impl Sessions {
     }
 
     pub(super) fn send_frame(&mut self, session: SessionId, frame: &Frame) {
-        self.outputs.push_back(Output::Frame { session, text: frame.to_text() });
+        self.signal(Signal::Frame { session, text: frame.to_text() });
     }
 
     fn pending(&self, session: SessionId) -> Option<String> {

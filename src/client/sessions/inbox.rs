@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::{
-    Alarm, Event, PersistPoint, Sessions, Skip, Turn,
+    Alarm, Event, PersistPoint, Sessions, Signal, Skip, Turn,
     channel::{MOST_CANDIDATES, Session, Stage},
     outbox::Letter,
 };
@@ -130,7 +130,7 @@ impl Sessions {
                 if let Some(pending) = pending.filter(|pending| pending.candidates_taken < MOST_CANDIDATES) {
                     pending.candidates_taken += 1;
                     let session = pending.id;
-                    self.outputs.push_back(super::Output::AddCandidates { session, candidates });
+                    self.signal(Signal::AddCandidates { session, candidates });
                 }
                 Ok(())
             }

@@ -26,7 +26,7 @@ use rand::CryptoRng;
 use self::{channel::Session, mailbox::Relay, outbox::Outgoing, unshare::Deletion};
 pub use self::{
     connect::NotThisSession,
-    output::{Alarm, Event, Output, PersistPoint, RequestId, SessionId, Skip},
+    output::{Alarm, Event, Output, PersistPoint, RequestId, SessionId, Signal, Skip},
 };
 pub use super::contact::Side;
 use super::{
@@ -262,7 +262,7 @@ impl Sessions {
         self.tick(turn);
     }
 
-    /// Makes a link for somebody. It is on disk before [`Output::Event`] gives it as [`Event::Shared`].
+    /// Makes a link for somebody. It is on disk before [`Signal::Event`] gives it as [`Event::Shared`].
     ///
     /// # Errors
     /// If the name is taken or the relays are none or too many.
@@ -454,8 +454,12 @@ impl Sessions {
         self.outputs.push_back(Output::Store { contact: contact.to_owned(), point });
     }
 
+    fn signal(&mut self, signal: Signal) {
+        self.outputs.push_back(Output::Signal(signal));
+    }
+
     fn event(&mut self, event: Event) {
-        self.outputs.push_back(Output::Event(event));
+        self.signal(Signal::Event(event));
     }
 
     fn alarm(&mut self, contact: &str, alarm: Alarm) {

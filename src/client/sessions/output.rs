@@ -37,16 +37,25 @@ pub enum Output {
     },
     /// The reply to this request is not waited for any more. It may be dropped on the way.
     Cancel(RequestId),
+    /// Something for the app.
+    Signal(Signal),
+}
+
+/// What concerns the app: its WebRTC, and its people. Shown by no `Debug`: a frame may hold a secret.
+#[derive(PartialEq)]
+pub enum Signal {
+    /// Something to show or to know.
+    Event(Event),
     /// Make a peer connection with a data channel `connectoid`, ordered and reliable, gather candidates for up to a second, and
-    /// hand its offer to [`super::Sessions::local_offer`].
+    /// hand its offer to `local_offer`.
     MakeOffer {
         /// The session it is for.
         session: SessionId,
         /// Whom it is with.
         contact: String,
     },
-    /// Make a peer connection for this offer, gather candidates for up to a second, and hand its answer to
-    /// [`super::Sessions::local_answer`].
+    /// Make a peer connection for this offer, gather candidates for up to a second, and hand its answer to `local_answer`; or
+    /// call `decline`.
     MakeAnswer {
         /// The session it is for.
         session: SessionId,
@@ -81,8 +90,6 @@ pub enum Output {
         /// Which one.
         session: SessionId,
     },
-    /// Tell the app.
-    Event(Event),
 }
 
 /// Why the state of a contact is stored. The names of the moments at which a crash must do no harm.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::{SeedableRng as _, rngs::StdRng};
 
 use super::{
-    super::{Event, NotDone, Output, PersistPoint, Skip},
+    super::{Event, NotDone, Output, PersistPoint, Signal, Skip},
     defences::{boxes_of_alice, deliver, offer_from, sdp, sealed_by, sealed_by_bob, stranger},
     rules::{connecting, outputs, requests, sends, turn},
     world::World,
@@ -99,7 +99,9 @@ fn an_answer_that_came_just_before_the_next_offer_stands() {
 fn who_is_impatient_makes_no_further_offer() {
     let mut rng = StdRng::seed_from_u64(143);
     let (mut sessions, session) = connecting(&mut rng);
-    let asks = |output: &Output| matches!(output, Output::MakeOffer { .. } | Output::Close { .. });
+    let asks = |output: &Output| {
+        matches!(output, Output::Signal(Signal::MakeOffer { .. }) | Output::Signal(Signal::Close { .. }))
+    };
     let mut impatient = |sessions: &mut super::super::Sessions, seconds: u32| {
         sessions.reconnect(&mut turn(&mut rng, seconds * SECOND), "Alice").unwrap();
         outputs(sessions).iter().filter(|output| asks(output)).count()
@@ -187,9 +189,12 @@ fn candidates_in_one_batch_with_their_offer_reach_the_app() {
     let outputs = world.outputs(0, |sessions, turn| {
         sessions.take(turn, "Bob", alice.key, &RELAY.parse().unwrap(), &messages);
     });
-    let answers = outputs.iter().position(|output| matches!(output, Output::MakeAnswer { .. })).unwrap();
+    let answers = outputs
+        .iter()
+        .position(|output| matches!(output, Output::Signal(Signal::MakeAnswer { .. })))
+        .unwrap();
     let adds = outputs.iter().position(
-        |output| matches!(output, Output::AddCandidates { candidates, .. } if candidates.len() == 1),
+        |output| matches!(output, Output::Signal(Signal::AddCandidates { candidates, .. }) if candidates.len() == 1),
     );
     assert!(answers < adds.unwrap());
 }

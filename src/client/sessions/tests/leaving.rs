@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::{SeedableRng as _, rngs::StdRng};
 
 use super::{
-    super::{Event, Output, PersistPoint, Sessions, Side, Turn},
+    super::{Event, Output, PersistPoint, Sessions, Side, Signal, Turn},
     defences::{boxes_of_alice, deliver, offer_from, sealed_by_bob},
     rules::{outputs, requests, sends},
     world::{START, World},
@@ -83,8 +83,12 @@ fn an_offer_with_a_goodbye_behind_it_is_not_answered() {
         sessions.take(turn, "Bob", alice.key, &RELAY.parse().unwrap(), &messages);
     });
     let unshared = Event::Unshared { contact: "Bob".into(), by: Side::Peer };
-    assert!(outputs.iter().any(|output| matches!(output, Output::Event(event) if *event == unshared)));
-    assert!(!outputs.iter().any(|output| matches!(output, Output::MakeAnswer { .. })));
+    assert!(
+        outputs
+            .iter()
+            .any(|output| matches!(output, Output::Signal(Signal::Event(event)) if *event == unshared))
+    );
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Signal(Signal::MakeAnswer { .. }))));
 }
 
 #[test]

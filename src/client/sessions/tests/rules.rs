@@ -5,7 +5,9 @@ use std::time::Duration;
 use rand::{SeedableRng as _, rngs::StdRng};
 
 use super::{
-    super::{Alarm, Event, NotThisSession, Output, PersistPoint, SessionId, Sessions, ShareOptions, Turn},
+    super::{
+        Alarm, Event, NotThisSession, Output, PersistPoint, SessionId, Sessions, ShareOptions, Signal, Turn,
+    },
     attacks::{Attack, Dishonesty, micros},
     world::{START, World},
 };
@@ -207,7 +209,7 @@ pub(super) fn connecting(rng: &mut StdRng) -> (Sessions, SessionId) {
     let link = FoundLink { connectoid: link, place: None };
     sessions.connect(&mut turn(rng, Duration::ZERO), &link, "Alice").unwrap();
     let session = outputs(&mut sessions).into_iter().find_map(|output| match output {
-        Output::MakeOffer { session, .. } => Some(session),
+        Output::Signal(Signal::MakeOffer { session, .. }) => Some(session),
         _ => None,
     });
     (sessions, session.unwrap())
@@ -238,12 +240,12 @@ fn an_app_whose_sdp_is_of_no_use_is_asked_again() {
     let (mut sessions, session) = connecting(&mut rng);
     let bad = sessions.local_offer(&mut turn(&mut rng, SECOND), session, "v=0\r\n".into());
     assert_eq!(bad, Err(NotThisSession::Fingerprint));
-    let closed = |output: &Output| matches!(output, Output::Close { session: closed } if *closed == session);
+    let closed = |output: &Output| matches!(output, Output::Signal(Signal::Close { session: closed }) if *closed == session);
     assert!(outputs(&mut sessions).iter().any(closed));
     let again = sessions.local_offer(&mut turn(&mut rng, SECOND), session, sdp());
     assert_eq!(again, Err(NotThisSession::Over));
     sessions.tick(&mut turn(&mut rng, 299 * SECOND));
-    let asks = |output: &Output| matches!(output, Output::MakeOffer { .. });
+    let asks = |output: &Output| matches!(output, Output::Signal(Signal::MakeOffer { .. }));
     assert!(!outputs(&mut sessions).iter().any(asks));
     sessions.tick(&mut turn(&mut rng, 300 * SECOND));
     assert!(outputs(&mut sessions).iter().any(asks));
@@ -256,7 +258,11 @@ fn a_peer_connection_that_cannot_be_made_is_tried_again() {
     sessions.channel_closed(&mut turn(&mut rng, SECOND), session);
     outputs(&mut sessions);
     sessions.tick(&mut turn(&mut rng, 300 * SECOND));
-    assert!(outputs(&mut sessions).iter().any(|output| matches!(output, Output::MakeOffer { .. })));
+    assert!(
+        outputs(&mut sessions)
+            .iter()
+            .any(|output| matches!(output, Output::Signal(Signal::MakeOffer { .. })))
+    );
 }
 
 #[test]

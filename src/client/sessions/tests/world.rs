@@ -9,7 +9,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::{
     super::{
-        Asked, Event, Output, PersistPoint, RequestId, SessionId, Sessions, ShareOptions, Turn,
+        Asked, Event, Output, PersistPoint, RequestId, SessionId, Sessions, ShareOptions, Signal, Turn,
         outbox::Letter,
     },
     attacks::{Dishonesty, Lie},
@@ -354,23 +354,23 @@ impl World {
                     self.ends[end].cancelled.push(id);
                     self.waiting.retain(|waiting| (waiting.end, waiting.id) != (end, id));
                 }
-                Output::MakeOffer { session, .. } => {
+                Output::Signal(Signal::MakeOffer { session, .. }) => {
                     self.new_peer(end, session, None);
                     self.at(
                         Duration::from_millis(100),
                         Happening::Sdp { end, life, session, answers: false },
                     );
                 }
-                Output::MakeAnswer { session, .. } if self.declines == Some(end) => {
+                Output::Signal(Signal::MakeAnswer { session, .. }) if self.declines == Some(end) => {
                     self.at(Duration::ZERO, Happening::Declines { end, life, session });
                 }
-                Output::MakeAnswer { session, sdp, .. } => {
+                Output::Signal(Signal::MakeAnswer { session, sdp, .. }) => {
                     self.new_peer(end, session, token(&sdp));
                     self.at(Duration::from_millis(100), Happening::Sdp { end, life, session, answers: true });
                 }
-                Output::AcceptAnswer { session, sdp } => self.join(end, session, token(&sdp)),
-                Output::AddCandidates { .. } => {}
-                Output::Frame { session, text } => {
+                Output::Signal(Signal::AcceptAnswer { session, sdp }) => self.join(end, session, token(&sdp)),
+                Output::Signal(Signal::AddCandidates { .. }) => {}
+                Output::Signal(Signal::Frame { session, text }) => {
                     self.ends[end].frames.push(text.to_string());
                     // Always the same, so that frames keep their order.
                     let after = Duration::from_millis(20);
@@ -382,7 +382,7 @@ impl World {
                         self.at(after, Happening::Frame { end: to, life, session: other, text });
                     }
                 }
-                Output::Close { session } => {
+                Output::Signal(Signal::Close { session }) => {
                     if let Some((to, other)) = self.other(end, session.0) {
                         let life = self.ends[to].life;
                         // In order behind the frames.
@@ -393,7 +393,7 @@ impl World {
                     }
                     self.peers.remove(&(end, session.0));
                 }
-                Output::Event(event) => {
+                Output::Signal(Signal::Event(event)) => {
                     if let Event::Connected { session, .. } = &event {
                         self.joined.push(((end, session.0), self.other(end, session.0)));
                     }
