@@ -395,8 +395,8 @@ impl Contact {
         (self.pinned().is_some(), self.link.as_ref().map(|link| link.state), self.rekeyed.unwrap_or(0))
     }
 
-    /// Takes over what came to the same contact here: what was seen stays seen, what was handed over is not again, and of the
-    /// two states the later one counts.
+    /// Takes over what came to the same contact here: what was seen stays seen, what was handed over is not again, what people were
+    /// warned of stays so, and of the two states the later one counts; that here, if neither is.
     pub(super) fn was_also(&mut self, mut here: Self) {
         if !self.shares_a_box_with(&here) {
             return;
@@ -409,9 +409,24 @@ impl Contact {
             }
         }
         self.inbox = std::mem::take(&mut here.inbox);
-        if here.progress() > self.progress() {
+        if here.progress() >= self.progress() {
             here.inbox = std::mem::take(&mut self.inbox);
             std::mem::swap(self, &mut here);
+            // It was imported under this name.
+            std::mem::swap(&mut self.name, &mut here.name);
+        }
+        self.unproven |= here.unproven;
+        self.leaving = self.leaving.or(here.leaving);
+        if here.verification == Verification::Mismatch {
+            self.verification = Verification::Mismatch;
+        }
+        if let (Some(link), Some(there)) = (&mut self.link, here.link) {
+            link.used_twice = link.used_twice.or(there.used_twice);
+            for refused in there.refused {
+                if !link.refused.contains(&refused) {
+                    link.refused.push(refused);
+                }
+            }
         }
         for there in here.seen {
             match self.seen.iter_mut().find(|seen| seen.ik == there.ik) {
@@ -686,6 +701,22 @@ mod tests {
         here.link.as_mut().unwrap().state = LinkState::Claimed;
         export.was_also(here);
         assert_eq!(export.link.unwrap().state, LinkState::Claimed);
+    }
+
+    #[test]
+    fn an_export_of_the_same_state_takes_no_warning_back() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut export = contact(&mut rng, "Bob");
+        export.verification = Verification::Verified;
+        let mut here = export.clone();
+        (here.unproven, here.verification, here.leaving) = (true, Verification::Mismatch, Some(Side::Own));
+        here.link.as_mut().unwrap().used_twice = Some(7);
+        here.name = "Robert".into();
+        export.was_also(here);
+        assert!(export.unproven && !export.may_exchange());
+        assert_eq!((export.verification, export.leaving), (Verification::Mismatch, Some(Side::Own)));
+        assert_eq!(export.link.unwrap().used_twice, Some(7));
+        assert_eq!(export.name, "Bob");
     }
 
     #[test]

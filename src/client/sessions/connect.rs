@@ -36,7 +36,7 @@ const OWN_OFFER_STANDS: Duration = Duration::from_mins(1);
 const ANSWERABLE: u64 = 300_000;
 
 /// The answers to offers on a link of which no proof came; then the link closes.
-const MOST_ANSWERS: u32 = 50;
+pub(super) const MOST_ANSWERS: u32 = 50;
 
 /// Why an SDP or a frame was not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -218,7 +218,10 @@ impl Sessions {
                 events.push(Event::Alarm { contact: contact_name(), alarm });
             }
             if link.state == LinkState::Closed && contact.pinned().is_none() {
-                events.push(Event::LinkExpired { contact: contact_name() });
+                events.push(match link.answered < connect::MOST_ANSWERS {
+                    true => Event::LinkExpired { contact: contact_name() },
+                    false => Event::Alarm { contact: contact_name(), alarm: Alarm::TooManyOffers },
+                });
             }
         }
         events.into_iter().for_each(|event| self.event(event));

@@ -206,7 +206,7 @@ pub enum Event {
         /// Who ended it.
         by: Side,
     },
-    /// A note came; it is in the contact's inbox until [`super::Sessions::notes_handed_over`].
+    /// A note came; it is in [`super::super::contact::Contact::inbox`] until [`super::Sessions::notes_handed_over`].
     Note {
         /// From whom, or from somebody who has that one's link.
         contact: String,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    super::Event,
+    super::{Event, Skip},
     defences::{boxes_of_alice, sealed_by, sealed_by_bob, stranger},
     rules::requests,
     world::World,
@@ -30,22 +30,26 @@ fn a_strangers_junk_does_not_hold_up_what_is_awaited() {
     let junk = |world: &mut World, n| {
         world.put(alice.key, sealed_by(&mallory, n, &public, &Content::Note(b"junk".to_vec())));
     };
+    let skipped =
+        |world: &World| world.told(0, |event| matches!(event, Event::Skipped { why: Skip::Junk(_), .. }));
     // Often enough at first that every check finds some; then three times a minute.
-    for n in 1..=120 {
+    for n in 1..=90 {
         junk(&mut world, n);
         world.pass(SECOND);
     }
-    for n in 121..=130 {
+    world.pass(10 * SECOND);
+    for n in 91..=99 {
+        assert_eq!(skipped(&world) as u64, n - 1);
         junk(&mut world, n);
-        world.pass(SECOND);
-        let note = sealed_by_bob(&mut world, &alice, &Content::Note(b"to the point".to_vec()));
-        world.put(alice.key, note);
-        let told = world.told(0, |event| matches!(event, Event::Note { .. }));
-        let came =
-            world.run(6 * SECOND, |world| world.told(0, |event| matches!(event, Event::Note { .. })) > told);
-        assert!(came, "{n}");
-        world.pass(14 * SECOND);
+        assert!(world.run(6 * SECOND, |world| skipped(world) as u64 == n), "{n}");
+        world.pass(20 * SECOND);
     }
+    junk(&mut world, 100);
+    world.pass(SECOND);
+    let note = sealed_by_bob(&mut world, &alice, &Content::Note(b"to the point".to_vec()));
+    world.put(alice.key, note);
+    let noted = |world: &World| world.told(0, |event| matches!(event, Event::Note { .. })) == 1;
+    assert!(world.run(6 * SECOND, noted));
 }
 
 #[test]
