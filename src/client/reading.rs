@@ -22,6 +22,17 @@ pub(crate) struct Page {
     pub(crate) more: bool,
 }
 
+/// Whether the relay at `url` says of its questions that they are its own, if it says anything.
+///
+/// # Errors
+/// If not.
+pub(crate) fn names_itself(url: &RelayUrl, named: Option<&str>) -> Result<(), Misbehaviour> {
+    match named.is_some_and(|named| named != url.as_str()) && holds(Defence::OwnRelay) {
+        true => Err(Misbehaviour::OtherRelay),
+        false => Ok(()),
+    }
+}
+
 /// The answer to the question of the relay at `url` about a box; `named` is the relay it says the question is bound to.
 ///
 /// # Errors
@@ -32,10 +43,8 @@ pub(crate) fn answer(
     named: Option<&str>,
     question: Option<&str>,
 ) -> Result<Answer, Misbehaviour> {
+    names_itself(url, named)?;
     let named = named.unwrap_or(url.as_str());
-    if named != url.as_str() && holds(Defence::OwnRelay) {
-        return Err(Misbehaviour::OtherRelay);
-    }
     let question = question.ok_or(Misbehaviour::NoQuestion)?;
     // Only the URL that was contacted counts: another relay's question must not be answered here.
     let bound_to = match holds(Defence::OwnRelay) {

@@ -298,6 +298,9 @@ impl Sessions {
         if !fits {
             return self.misbehaved(turn, url, ext, Misbehaviour::NoQuestion);
         }
+        if let Err(what) = reading::names_itself(url, reply.relay.as_deref()) {
+            return self.misbehaved(turn, url, ext, what);
+        }
         let mut answers = Vec::new();
         for found in &reply.boxes {
             let mut boxes = self.contacts.values().flat_map(|contact| &contact.boxes);
