@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Failure, Home, keys_file, mailbox, now_ms, print_json, print_line, say};
 use crate::{
-    client::contact::{Contact, OwnBox},
+    client::contact::{Contact, OwnBox, Verification},
     protocol::{Ext, PublicKey, RelayUrl},
 };
 
@@ -45,6 +45,10 @@ struct Row<'a> {
     made: String,
     expires: Option<String>,
     expired: bool,
+    /// Whether an app connected with this contact.
+    connected: bool,
+    /// Whether the two people compared their strings, and they were the same.
+    verified: bool,
 }
 
 impl<'a> Row<'a> {
@@ -58,6 +62,8 @@ impl<'a> Row<'a> {
             made: date(contact.made),
             expires: contact.link.as_ref().and_then(|link| link.expires).map(date),
             expired: contact.has_expired(now_ms()),
+            connected: contact.pinned().is_some(),
+            verified: contact.verification == Verification::Verified,
         }
     }
 }
@@ -85,6 +91,8 @@ impl Contacts {
                 continue;
             }
             let until = match (&row.expires, row.expired) {
+                _ if row.verified => "connected, verified".to_owned(),
+                _ if row.connected => "connected".to_owned(),
                 (None, _) => "does not expire".to_owned(),
                 (Some(date), false) => format!("until {date}"),
                 (Some(date), true) => format!("expired {date}"),

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::{API_KEY, Failure, Home, entropy, now_ms, print_json, print_line, say, variable};
 use crate::{
     client::{
-        contact::{Contact, OwnBox, SharedLink},
+        contact::{Contact, LinkState, OwnBox, SharedLink},
         keystore::Keystore,
     },
     protocol::{
@@ -276,9 +276,10 @@ impl Form {
         if contact.has_expired(now_ms()) {
             say("this link has expired and is not read any more: --replace makes a new one");
         }
-        let own = contact.link_box().ok_or_else(|| {
+        let open = contact.link.as_ref().is_some_and(|link| link.state == LinkState::Open);
+        let own = contact.link_box().filter(|_| open).ok_or_else(|| {
             Failure::new(format!(
-                "the link for {:?} was used and is closed: --replace makes a new one",
+                "the link for {:?} was used: a second use would raise an alarm; --replace makes a new one",
                 self.name
             ))
         })?;

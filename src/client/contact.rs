@@ -367,13 +367,15 @@ impl Contact {
         !own_here && connectoid.relays.iter().any(RelayUrl::is_loopback)
     }
 
-    /// Whether app data may flow: the link was safe and used once, or the two people compared the string.
+    /// Whether app data may flow in a session: the other side proved who it is, and the link was safe and used once, or the two
+    /// people compared the string.
     pub fn may_exchange(&self) -> bool {
-        match self.verification {
-            Verification::Verified => true,
-            Verification::Unverified => !self.unproven,
-            Verification::Mismatch => false,
-        }
+        self.pinned().is_some()
+            && match self.verification {
+                Verification::Verified => true,
+                Verification::Unverified => !self.unproven,
+                Verification::Mismatch => false,
+            }
     }
 
     /// The signing key of the other side, once a proof under it succeeded.

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    contact::{Contact, InboxNote},
+    contact::{Contact, InboxNote, LinkState, OwnBox},
     exchange::{self, NoReply},
     keystore::{ContactLock, Keys, Keystore, KeystoreError},
     sessions::{
@@ -44,8 +44,9 @@ use crate::{
 /// A client that is dropped ends its requests; what was stored is taken up by the next one.
 ///
 /// **What is durable.** Every call stores what must be stored before it returns and before anything is sent; that waits for the
-/// disk, some milliseconds. If it fails the call says so, nothing of what depends on it was sent, and the next call
-/// tries it again.
+/// disk, some milliseconds. If it fails the call says so with [`ClientError::Keys`]: it took effect in memory, nothing of what
+/// depends on it was sent or signalled, and the next call tries to store it again. What it would have returned can be
+/// looked up: a link by [`Client::link`].
 pub struct Client<D = KeysOnDisk> {
     sessions: Sessions,
     disk: D,
@@ -230,6 +231,15 @@ impl<D: Disk> Client<D> {
         self.turn(|sessions, turn| sessions.set_foreground(turn, foreground))
     }
 
+    /// The device woke up, or has a network again: relays are asked anew and now, what could not be sent is sent now, and a try that
+    /// was missed meanwhile is made.
+    ///
+    /// # Errors
+    /// If what is due just then cannot be stored.
+    pub fn woke_up(&mut self) -> Result<(), ClientError> {
+        self.turn(Sessions::woke_up)
+    }
+
     /// The notes that came from a contact and were not handed over yet.
     pub fn notes(&self, name: &str) -> &[InboxNote] {
         self.contact(name).map(|contact| contact.inbox.as_slice()).unwrap_or_default()
@@ -309,6 +319,13 @@ impl<D: Disk> Client<D> {
         self.turn(|sessions, turn| sessions.channel_closed(turn, session))
     }
 
+    /// The link that was made for a contact, as long as it may be used.
+    pub fn link(&self, name: &str) -> Option<Connectoid> {
+        let contact = self.contact(name)?;
+        let open = contact.link.as_ref().is_some_and(|link| link.state == LinkState::Open);
+        contact.link_box().filter(|_| open).map(OwnBox::connectoid)
+    }
+
     /// The contacts that run here, by name.
     pub fn contacts(&self) -> impl Iterator<Item = &Contact> {
         self.sessions.contacts()
@@ -326,11 +343,11 @@ impl<D: Disk> Client<D> {
         step: impl FnOnce(&mut Sessions, &mut Turn<'_>) -> Result<T, NotDone>,
     ) -> Result<T, ClientError> {
         self.disk.lock(name)?;
-        let made = self.turn(step)?;
+        let made = self.turn(step);
         if self.sessions.contact(name).is_none() {
             self.disk.unlock(name);
         }
-        Ok(made?)
+        Ok(made??)
     }
 
     /// The reply of a request that ended; none if it was cancelled.
@@ -345,9 +362,9 @@ impl<D: Disk> Client<D> {
         Some((id, reply))
     }
 
-    /// One step of the machine, and what it wants done.
+    /// One step of the machine, and what it wants done. The step is taken also while something cannot be stored: what it wants then
+    /// waits behind that.
     fn turn<T>(&mut self, step: impl FnOnce(&mut Sessions, &mut Turn<'_>) -> T) -> Result<T, ClientError> {
-        self.carry_out()?;
         let now = u64::try_from(self.clock.now() / 1000).unwrap_or(0);
         let mut turn = Turn { now, elapsed: self.clock.elapsed(), rng: &mut self.rng };
         let result = step(&mut self.sessions, &mut turn);

@@ -10,4 +10,5 @@ pub mod sessions;
 pub mod transport;
 
 pub use driver::{Client, ClientError, Disk, KeysOnDisk};
-pub use sessions::Signal;
+pub use keystore::Keystore;
+pub use sessions::{Event, ShareOptions, Signal};

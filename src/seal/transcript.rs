@@ -147,6 +147,13 @@ pub struct Emoji {
     pub name: &'static str,
 }
 
+impl fmt::Display for Sas {
+    /// The seven emoji, with spaces between.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.emoji().map(|emoji| emoji.symbol).join(" "))
+    }
+}
+
 impl Sas {
     /// The string with these bytes, from the keystore.
     pub fn from_bytes(bytes: [u8; 8]) -> Self {
@@ -344,7 +351,7 @@ mod tests {
         assert_eq!(Sas::from_bytes([0; 8]).numbers(), [1000, 1000, 1000]);
         assert_eq!(Sas::from_bytes([0xFF; 8]).numbers(), [9191, 9191, 9191]);
         let vectors = Sas::from_bytes(0x6793_d17c_ef3c_28ef_u64.to_be_bytes());
-        assert_eq!(vectors.emoji().map(|emoji| emoji.symbol).join(" "), "🍓 🎸 🌷 🌵 🤖 🦋 ⚓");
+        assert_eq!(vectors.to_string(), "🍓 🎸 🌷 🌵 🤖 🦋 ⚓");
         assert_eq!(vectors.numbers(), [4314, 4909, 8799]);
         assert_eq!(Sas::from_bytes(vectors.to_bytes()), vectors);
         // All of the table, each once.

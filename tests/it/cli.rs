@@ -391,7 +391,7 @@ fn contacts_are_listed_without_their_secrets() {
     assert_eq!(
         rows[0],
         json!({"name": "Bob", "pub": bob[..66], "relays": [RELAY], "ext": "eA", "secret": true, "made": made,
-               "expires": null, "expired": false})
+               "expires": null, "expired": false, "connected": false, "verified": false})
     );
     assert_eq!((&rows[1]["secret"], &rows[1]["expired"]), (&json!(false), &json!(true)));
 }

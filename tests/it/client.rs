@@ -423,6 +423,60 @@ fn what_cannot_be_stored_holds_up_what_follows_and_is_tried_again() {
     }
 }
 
+/// A disk that is full for as long as it is said to be.
+struct Full {
+    disk: KeysOnDisk,
+    full: Arc<AtomicBool>,
+}
+
+impl Disk for Full {
+    fn store(&mut self, sessions: &Sessions, contact: &str, why: PersistPoint) -> Result<(), KeystoreError> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(KeystoreError::File { path: "keys.json".into(), reason: "the disk is full".into() });
+        }
+        self.disk.store(sessions, contact, why)
+    }
+
+    fn lock(&mut self, contact: &str) -> Result<(), KeystoreError> {
+        self.disk.lock(contact)
+    }
+
+    fn unlock(&mut self, contact: &str) {
+        self.disk.unlock(contact);
+    }
+}
+
+#[test]
+fn what_is_told_while_the_disk_is_full_is_not_lost() {
+    let (relay, alice, bob, runtime) = (relay(), Person::new(), Person::new(), runtime());
+    let _entered = runtime.enter();
+    let full = Arc::new(AtomicBool::new(false));
+    let (disk, sessions) = KeysOnDisk::open(Keystore::new(alice.keys_file())).unwrap();
+    let disk = Full { disk, full: full.clone() };
+    let client = Client::with(sessions, disk, Transport::new(), Arc::new(SystemClock), rng()).unwrap();
+    let (mut alice, mut bob) = (End::of(client), End::open(&bob));
+    let link = alice.share(&[&relay.url]);
+    bob.client.connect(&find_connectoid(&link).unwrap(), "Alice").unwrap();
+    runtime.block_on(both(&mut alice, &mut bob, are_settled));
+    let connected = alice.events.iter().find_map(|event| match event {
+        Event::Connected { session, .. } => Some(*session),
+        _ => None,
+    });
+
+    full.store(true, Ordering::SeqCst);
+    let options = || ShareOptions::at([relay.url.parse().unwrap()]);
+    let is_full = "cannot use keys.json: the disk is full";
+    assert_eq!(alice.client.share("Carol", options()).unwrap_err().to_string(), is_full);
+    assert_eq!(alice.client.channel_closed(connected.unwrap()).unwrap_err().to_string(), is_full);
+    full.store(false, Ordering::SeqCst);
+
+    let disconnected = Event::Disconnected { contact: "Bob".into() };
+    runtime.block_on(one(&mut alice, |end: &End<_>| end.has(&disconnected)));
+    assert!(alice.has(&Event::Shared { contact: "Carol".into() }));
+    assert!(alice.client.link("Carol").is_some_and(|link| link.secret.is_some()));
+    assert!(alice.client.link("Bob").is_none(), "that one was used");
+}
+
 #[test]
 fn one_program_runs_a_contact_and_commands_leave_it_alone() {
     let (relay, alice, runtime) = (relay(), Person::new(), runtime());

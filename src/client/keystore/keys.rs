@@ -106,6 +106,12 @@ impl Keys {
             }
             self.contacts.push(contact);
         }
+        for goodbye in moved.goodbyes {
+            self.goodbyes.retain(|here| here.to != goodbye.to || here.sent > goodbye.sent);
+            if self.goodbyes.iter().all(|here| here.to != goodbye.to) {
+                self.goodbyes.push(goodbye);
+            }
+        }
         for mut sent in moved.sent {
             let to = sent.to;
             for here in self.sent.extract_if(.., |here| here.to == to) {

@@ -232,6 +232,24 @@ impl Keystore {
         self.store_with(&mut known, &mut keys, key.as_deref())?;
         known.passphrase = passphrase;
         known.key = key;
+        drop(known);
+        self.remove_contact_locks().map_err(|error| self.error(&error))
+    }
+
+    /// Removes the locks of contacts, whose names tell the nicknames to who knows the former key, or without one to who guesses.
+    /// Nobody holds any: sessions do not run.
+    fn remove_contact_locks(&self) -> io::Result<()> {
+        let (Some(folder), Some(name)) = (self.path.parent(), self.path.file_name()) else { return Ok(()) };
+        let start = format!("{}.contact-", name.to_string_lossy());
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let file = entry.file_name();
+            let file = file.to_string_lossy();
+            if file.starts_with(&start) && file.ends_with(".lock") {
+                fs::remove_file(entry.path())?;
+            }
+        }
         Ok(())
     }
 

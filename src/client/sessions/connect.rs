@@ -55,14 +55,18 @@ pub enum NotThisSession {
 /// When the next offer is due, after the wish to connect, if so many were made and so much time passed. Those that were missed are
 /// not made up for.
 fn next_after(tries: u32, passed: Duration) -> Duration {
-    let due = |index: u32| match TRIES.get(index as usize) {
-        Some(after) => *after,
-        None => TRIES[3] + Duration::from_hours(u64::from(index) - 3),
-    };
     if tries == 0 {
-        return due(0);
+        return after_tries(0);
     }
-    (tries..tries.saturating_add(64)).map(due).find(|after| *after > passed).unwrap_or(passed)
+    (tries..tries.saturating_add(64)).map(after_tries).find(|after| *after > passed).unwrap_or(passed)
+}
+
+/// When the offer after so many is due, after the wish to connect.
+fn after_tries(tries: u32) -> Duration {
+    match TRIES.get(tries as usize) {
+        Some(after) => *after,
+        None => TRIES[3] + Duration::from_hours(u64::from(tries) - 3),
+    }
 }
 
 impl Sessions {
@@ -334,6 +338,17 @@ impl Sessions {
         });
         if let Some(live) = self.live.get_mut(name) {
             live.next_try = next_try;
+        }
+    }
+
+    /// While the device slept its steady clock may have stood still: a try that the time of day says was missed is due now.
+    pub(super) fn try_now_if_missed(&mut self, turn: &Turn<'_>, name: &str) {
+        let Some(connecting) = self.contacts.get(name).and_then(|contact| contact.connecting) else { return };
+        let passed = Duration::from_millis(turn.now.saturating_sub(connecting.since));
+        if after_tries(connecting.tries) <= passed
+            && let Some(live) = self.live.get_mut(name)
+        {
+            live.next_try = Some(turn.elapsed);
         }
     }
 

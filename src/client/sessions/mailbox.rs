@@ -162,6 +162,17 @@ impl Sessions {
         }
     }
 
+    /// Drops the checks under way, whose connections may be dead, and makes all due.
+    pub(super) fn check_now(&mut self, turn: &Turn<'_>) {
+        for relay in &mut self.relays {
+            (relay.due, relay.vain) = (turn.elapsed, 0);
+            if let Some(Checking { id, .. }) = relay.checking.take() {
+                self.asked.remove(&id);
+                self.outputs.push_back(Output::Cancel(id));
+            }
+        }
+    }
+
     fn check(&mut self, turn: &Turn<'_>, index: usize, expecting: bool) {
         let id = RequestId(self.new_id());
         let relay = &mut self.relays[index];

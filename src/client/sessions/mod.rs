@@ -147,6 +147,13 @@ pub struct ShareOptions {
 /// How long a link is answered by default.
 pub const LINK_LIFE: Duration = Duration::from_hours(7 * 24);
 
+impl ShareOptions {
+    /// A link at these relays, as it is by default: [`LINK_LIFE`], with a secret, no `ext`.
+    pub fn at(relays: impl IntoIterator<Item = RelayUrl>) -> Self {
+        Self { relays: relays.into_iter().collect(), ..Self::default() }
+    }
+}
+
 impl Default for ShareOptions {
     /// No relay yet, no `ext`, [`LINK_LIFE`], with a secret.
     fn default() -> Self {
@@ -262,6 +269,18 @@ impl Sessions {
     /// Whether somebody looks at the app: then it waits at the relays for whatever comes, instead of checking once a minute.
     pub fn set_foreground(&mut self, turn: &mut Turn<'_>, foreground: bool) {
         self.foreground = foreground;
+        self.tick(turn);
+    }
+
+    /// The device woke up, or has a network again: relays are asked anew and now, what could not be sent is sent now, and a try that
+    /// was missed meanwhile is made.
+    pub fn woke_up(&mut self, turn: &mut Turn<'_>) {
+        let names: Vec<String> = self.contacts.keys().cloned().collect();
+        for name in names {
+            self.try_now_if_missed(turn, &name);
+        }
+        self.check_now(turn);
+        self.send_now(turn);
         self.tick(turn);
     }
 

@@ -112,6 +112,13 @@ impl Sessions {
         }
     }
 
+    /// Makes all that waits to be sent again due.
+    pub(super) fn send_now(&mut self, turn: &Turn<'_>) {
+        for leg in self.outgoing.iter_mut().flat_map(|outgoing| &mut outgoing.legs) {
+            leg.due = turn.elapsed;
+        }
+    }
+
     pub(super) fn send_due(&mut self, turn: &Turn<'_>) {
         self.outgoing.retain(|outgoing| outgoing.until > turn.elapsed && !outgoing.legs.is_empty());
         for index in 0..self.outgoing.len() {

@@ -3,6 +3,7 @@
 mod asking;
 mod attacks;
 mod attempts;
+mod awake;
 mod crash;
 mod defences;
 mod evil_relay;

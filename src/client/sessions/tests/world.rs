@@ -34,7 +34,10 @@ pub(super) const START: u64 = 1_795_170_000_000;
 pub(super) type OneEnd = (usize, u64);
 
 pub(super) struct World {
+    /// The time that passed on steady clocks.
     pub(super) now: Duration,
+    /// The time that passed while devices slept and those clocks stood still.
+    pub(super) slept: Duration,
     pub(super) rng: StdRng,
     pub(super) ends: Vec<End>,
     pub(super) relays: Vec<MemoryRelay>,
@@ -133,6 +136,7 @@ impl World {
         };
         Self {
             now: Duration::ZERO,
+            slept: Duration::ZERO,
             rng: StdRng::seed_from_u64(seed),
             ends: (0..ends).map(|_| end()).collect(),
             relays: relays.iter().zip(seed..).map(|(url, seed)| MemoryRelay::new(url, seed)).collect(),
@@ -164,7 +168,7 @@ impl World {
 
     /// Unix milliseconds.
     pub(super) fn unix(&self) -> u64 {
-        START + u64::try_from(self.now.as_millis()).unwrap()
+        START + u64::try_from((self.now + self.slept).as_millis()).unwrap()
     }
 
     fn micros(&self) -> i64 {
