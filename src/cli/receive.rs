@@ -218,10 +218,10 @@ fn take(
             Failure::with(Failure::NOTHING, "the link was replaced while its notes were received")
         })?;
         for note in notes {
-            match contact.take_note(note) {
+            match contact.take_note(&own.key.public(), note) {
                 // Another relay had it too, or it was read with --keep.
                 Ok(()) | Err(NotTaken::Repeated) => {}
-                Err(error @ NotTaken::TooManySigners) => {
+                Err(error) => {
                     complete = false;
                     say(&format!("skipped: a note {error}"));
                 }

@@ -12,6 +12,7 @@ use super::keystore::secrets::{
     box_key, connectoid, optional_sas, optional_secret, optional_signing_key, secret_bytes,
 };
 use crate::{
+    defences::{Defence, holds},
     protocol::{Connectoid, Ext, LinkSecret, PublicKey, RelayUrl, base64url},
     seal::{BoxKey, SigningKey, message::OfferHash, transcript::Sas},
 };
@@ -290,6 +291,12 @@ pub enum NotTaken {
     /// Its signer is new, and the box remembers as many as it can.
     #[error("is of one sender too many: this link was used by {SIGNERS} senders, make a new one")]
     TooManySigners,
+    /// Its signer may not write to this box.
+    #[error("is signed by a key that may not write here")]
+    UnknownSigner,
+    /// The inbox is full.
+    #[error("has no room in the inbox: take the notes that are in it")]
+    InboxFull,
 }
 
 impl Contact {
@@ -407,7 +414,7 @@ impl Contact {
             // Refused if it was seen here, by whichever count.
             let of_peer = here.peer.as_mut().filter(|peer| peer.ik == Some(note.ik));
             if of_peer.is_none_or(|peer| peer.count(note.n).is_ok()) {
-                let _ = here.take_note(note);
+                let _ = here.count_note(note);
             }
         }
         self.inbox = std::mem::take(&mut here.inbox);
@@ -446,11 +453,30 @@ impl Contact {
         }
     }
 
-    /// Takes a note into the inbox, once.
+    /// Takes a note that came out of the own box `to` into the inbox, once. Anyone may write one to a link that is kept, elsewhere only
+    /// the pinned key.
     ///
     /// # Errors
-    /// If it was taken before, or cannot be told from one that was.
-    pub fn take_note(&mut self, note: InboxNote) -> Result<(), NotTaken> {
+    /// If it was taken before or cannot be told from one that was, if its signer may not write there, or if there is no room:
+    /// then it was not counted.
+    pub fn take_note(&mut self, to: &PublicKey, note: InboxNote) -> Result<(), NotTaken> {
+        if !self.has_room_for(note.note.len()) {
+            return Err(NotTaken::InboxFull);
+        }
+        let to_link = self.link_box().is_some_and(|link| link.key.public() == *to);
+        let pinned = self.pinned().is_some();
+        let of_peer = self.peer.as_mut().filter(|peer| peer.ik == Some(note.ik) && (to_link || pinned));
+        match of_peer {
+            Some(peer) => peer.count(note.n)?,
+            None if to_link => return self.count_note(note),
+            None => return Err(NotTaken::UnknownSigner),
+        }
+        self.inbox.push(note);
+        Ok(())
+    }
+
+    /// Takes a note of somebody who is not the contact for all that is known.
+    fn count_note(&mut self, note: InboxNote) -> Result<(), NotTaken> {
         let index = match self.seen.iter().position(|seen| seen.ik == note.ik) {
             Some(index) => index,
             None if self.seen.len() >= SIGNERS => return Err(NotTaken::TooManySigners),
@@ -465,7 +491,7 @@ impl Contact {
     }
 
     /// Whether another note of so many bytes has room in the inbox.
-    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+    fn has_room_for(&self, bytes: usize) -> bool {
         let held: usize = self.inbox.iter().map(|note| note.note.len()).sum();
         self.inbox.len() < INBOX_NOTES && held + bytes <= INBOX_BYTES
     }
@@ -596,7 +622,7 @@ impl Peer {
 /// Counts `n` among the highest seen.
 fn count(seen: &mut BTreeSet<u64>, n: u64) -> Result<(), NotTaken> {
     let below_all = seen.len() >= WINDOW && seen.first().is_some_and(|lowest| n < *lowest);
-    if below_all || !seen.insert(n) {
+    if (below_all || !seen.insert(n)) && holds(Defence::Counter) {
         return Err(NotTaken::Repeated);
     }
     if seen.len() > WINDOW {
@@ -634,17 +660,17 @@ mod tests {
         let mut bob = contact(&mut rng, "Bob");
         let ik = SigningKey::generate(&mut rng).public();
         for n in [5, 3, 100, 4] {
-            assert_eq!(bob.take_note(note(ik, n)), Ok(()), "{n}");
-            assert_eq!(bob.take_note(note(ik, n)), Err(NotTaken::Repeated), "{n}");
+            assert_eq!(bob.count_note(note(ik, n)), Ok(()), "{n}");
+            assert_eq!(bob.count_note(note(ik, n)), Err(NotTaken::Repeated), "{n}");
         }
         for n in 101..200 {
-            assert_eq!(bob.take_note(note(ik, n)), Ok(()), "{n}");
+            assert_eq!(bob.count_note(note(ik, n)), Ok(()), "{n}");
         }
         // 64 are remembered, 136 to 199; all below count as seen.
         for n in [1, 5, 100, 135, 136, 199] {
-            assert_eq!(bob.take_note(note(ik, n)), Err(NotTaken::Repeated), "{n}");
+            assert_eq!(bob.count_note(note(ik, n)), Err(NotTaken::Repeated), "{n}");
         }
-        assert_eq!(bob.take_note(note(ik, 200)), Ok(()));
+        assert_eq!(bob.count_note(note(ik, 200)), Ok(()));
     }
 
     #[test]
@@ -654,7 +680,7 @@ mod tests {
         let some = SigningKey::generate(&mut rng).public();
         bob.seen = (0..SIGNERS).map(|_| Seen { ik: some, n: BTreeSet::new() }).collect();
         let ik = SigningKey::generate(&mut rng).public();
-        assert_eq!(bob.take_note(note(ik, 1)), Err(NotTaken::TooManySigners));
+        assert_eq!(bob.count_note(note(ik, 1)), Err(NotTaken::TooManySigners));
     }
 
     #[test]
@@ -664,12 +690,12 @@ mod tests {
         let mut bob = contact(&mut rng, "Bob");
         for n in 1..=256 {
             assert!(bob.has_room_for(1), "{n}");
-            bob.take_note(note(ik, n)).unwrap();
+            bob.count_note(note(ik, n)).unwrap();
         }
         assert!(!bob.has_room_for(1));
         let mut bob = contact(&mut rng, "Bob");
         assert!(bob.has_room_for(1_048_576) && !bob.has_room_for(1_048_577));
-        bob.take_note(InboxNote { note: vec![b'x'; 1_048_575], ..note(ik, 1) }).unwrap();
+        bob.count_note(InboxNote { note: vec![b'x'; 1_048_575], ..note(ik, 1) }).unwrap();
         assert!(bob.has_room_for(1) && !bob.has_room_for(2));
     }
 
@@ -726,10 +752,10 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(1);
         let (mut older, mut further) = older_and_further(&mut rng);
         let ik = SigningKey::generate(&mut rng).public();
-        older.take_note(note(ik, 1)).unwrap();
-        further.take_note(note(ik, 1)).unwrap();
+        older.count_note(note(ik, 1)).unwrap();
+        further.count_note(note(ik, 1)).unwrap();
         further.inbox.clear();
-        further.take_note(note(ik, 2)).unwrap();
+        further.count_note(note(ik, 2)).unwrap();
         older.was_also(further);
         assert_eq!(older.inbox.iter().map(|note| note.n).collect::<Vec<u64>>(), [2]);
     }

@@ -751,7 +751,8 @@ mod tests {
         );
         let note = bob.inbox.pop().unwrap();
         assert_eq!((note.n, note.note.as_slice()), (5, &b"hello"[..]));
-        assert_eq!(bob.take_note(note), Err(NotTaken::Repeated));
+        let link = bob.boxes[0].key.public();
+        assert_eq!(bob.take_note(&link, note), Err(NotTaken::Repeated));
     }
 
     #[test]
@@ -929,7 +930,8 @@ mod tests {
             .update(|keys| {
                 let bob = keys.contact_mut("Bob").unwrap();
                 bob.inbox.clear();
-                bob.take_note(note(ik, 9)).unwrap();
+                let link = bob.boxes[0].key.public();
+                bob.take_note(&link, note(ik, 9)).unwrap();
                 bob.name = "Robert".into();
                 keys.sent[0].n = 3_000_000;
                 Ok::<_, KeystoreError>(())
@@ -941,7 +943,8 @@ mod tests {
         let bob = keys.contact_mut("Bob").unwrap();
         assert_eq!(bob.inbox.iter().map(|note| note.n).collect::<Vec<_>>(), [9], "5 was handed over");
         for n in [3, 5, 9] {
-            assert_eq!(bob.take_note(note(ik, n)), Err(NotTaken::Repeated), "{n}");
+            let link = bob.boxes[0].key.public();
+            assert_eq!(bob.take_note(&link, note(ik, n)), Err(NotTaken::Repeated), "{n}");
         }
         let unused = crate::seal::SigningKey::generate(&mut rng);
         assert_eq!(keys.next_signature(ik, unused).1, 3_000_001);

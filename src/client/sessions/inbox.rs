@@ -202,22 +202,11 @@ impl Sessions {
         key: PublicKey,
         note: InboxNote,
     ) -> Result<(), Skip> {
-        let Some(contact) = self.contacts.get_mut(name) else { return Err(Skip::LinkClosed) };
-        if !contact.has_room_for(note.note.len()) {
-            return Err(Skip::InboxFull);
-        }
-        let of_peer = contact.peer.as_ref().is_some_and(|peer| peer.ik == Some(note.ik));
-        let to_link = contact.link_box().is_some_and(|link| link.key.public() == key);
-        if of_peer && (to_link || contact.pinned().is_some()) {
-            self.count(name, note.ik, note.n)?;
+        let contact = self.contacts.get_mut(name).ok_or(Skip::LinkClosed)?;
+        let ik = note.ik;
+        contact.take_note(&key, note)?;
+        if contact.peer.as_ref().is_some_and(|peer| peer.ik == Some(ik)) {
             self.box_used(turn, name, &key);
-            if let Some(contact) = self.contacts.get_mut(name) {
-                contact.inbox.push(note);
-            }
-        } else if to_link {
-            contact.take_note(note)?;
-        } else {
-            return Err(Skip::UnknownSigner);
         }
         self.store(name, PersistPoint::NoteTaken);
         self.event(Event::Note { contact: name.to_owned() });
@@ -234,10 +223,7 @@ impl Sessions {
     fn count(&mut self, name: &str, ik: PublicKey, n: u64) -> Result<(), Skip> {
         let peer = self.contacts.get_mut(name).and_then(|contact| contact.peer.as_mut());
         let peer = peer.filter(|peer| peer.ik == Some(ik)).ok_or(Skip::UnknownSigner)?;
-        match peer.count(n) {
-            Err(_) if !holds(Defence::Counter) => Ok(()),
-            counted => Ok(counted?),
-        }
+        Ok(peer.count(n)?)
     }
 
     /// Takes the offers of one batch: the first claims an open link, and of each sender only the latest counts. Whether any
@@ -383,6 +369,8 @@ impl From<NotTaken> for Skip {
         match why {
             NotTaken::Repeated => Self::Repeated,
             NotTaken::TooManySigners => Self::TooManySigners,
+            NotTaken::UnknownSigner => Self::UnknownSigner,
+            NotTaken::InboxFull => Self::InboxFull,
         }
     }
 }

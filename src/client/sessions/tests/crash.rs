@@ -18,7 +18,7 @@ const HOUR: Duration = Duration::from_hours(1);
 const RELAY: &str = "https://one.example";
 const NAMES: [&str; 2] = ["Bob", "Alice"];
 
-/// All that are stored; `BoxUsed` is not: it comes with the store of the message that used the box.
+/// All that are stored.
 const POINTS: [PersistPoint; 24] = [
     PersistPoint::Shared,
     PersistPoint::ConnectBegun,

@@ -247,7 +247,6 @@ impl World {
     pub(super) fn restart(&mut self, end: usize) {
         let this = &mut self.ends[end];
         this.life += 1;
-        this.cancelled.clear();
         // The new program counts its requests from one again.
         this.cancelled.clear();
         self.waiting.retain(|waiting| waiting.end != end);
