@@ -225,13 +225,9 @@ impl Home {
         if let Some(path) = &self.keys {
             return Ok(path.clone());
         }
-        let absolute =
-            |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let data = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
-        let data = data.ok_or_else(|| {
+        Keystore::default_path("connectoid").ok_or_else(|| {
             Failure::new("there is no home folder to keep keys in: set HOME, or name a file with --keys")
-        })?;
-        Ok(data.join("connectoid/keys.json"))
+        })
     }
 }
 

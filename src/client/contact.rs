@@ -111,6 +111,7 @@ pub enum Side {
 /// How an attempt to connect ended without a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Ended {
     /// Somebody else had used the link.
     LinkUsed,
@@ -284,6 +285,7 @@ pub struct Goodbye {
 
 /// Why a message was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NotTaken {
     /// Its signer's counter was seen before, or is below all that are remembered.
     #[error("was received before")]

@@ -92,6 +92,7 @@ pub struct KeysOnDisk {
 
 /// Why a call had no effect, or not all of it.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientError {
     /// The state could not be stored; the next call tries again.
     #[error(transparent)]

@@ -43,6 +43,7 @@ const EXPORT: &str = "the export";
 
 /// Why the keys could not be read or written. Whichever it is, nothing was changed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeystoreError {
     /// The file.
     #[error("cannot use {path}: {reason}")]
@@ -165,6 +166,15 @@ impl Keystore {
             known: Arc::new(Mutex::new(Known { passphrase: Some(passphrase), rng, ..Known::default() })),
             ..self
         }
+    }
+
+    /// Where an app of this name keeps its keys: `APP/keys.json` in the user's data directory, which is `$XDG_DATA_HOME` or, without it,
+    /// `~/.local/share` (XDG Base Directory Specification). `None` if the environment names neither; a path that is not
+    /// absolute does not count.
+    pub fn default_path(app: &str) -> Option<PathBuf> {
+        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let data = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")))?;
+        Some(data.join(app).join("keys.json"))
     }
 
     /// Where the keys are.

@@ -40,6 +40,7 @@ pub(super) const MOST_ANSWERS: u32 = 50;
 
 /// Why an SDP or a frame was not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NotThisSession {
     /// The session is over, or not at the point where this is asked of it.
     #[error("this session does not wait for that: it is over, or something newer took its place")]

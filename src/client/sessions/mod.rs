@@ -100,6 +100,7 @@ enum Asked {
 
 /// Why a call had no effect.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NotDone {
     /// A contact needs a name.
     #[error("a contact needs a name")]

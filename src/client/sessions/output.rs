@@ -94,6 +94,7 @@ pub enum Signal {
 
 /// Why the state of a contact is stored. The names of the moments at which a crash must do no harm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum PersistPoint {
     /// A link was made; before anybody sees it.
     Shared,
@@ -147,6 +148,7 @@ pub enum PersistPoint {
 
 /// What an app is told.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Event {
     /// A link was made and stored.
     Shared {
@@ -257,6 +259,7 @@ pub enum Event {
 
 /// What people should hear of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Alarm {
     /// Two people used the same link. A session that is open was closed; from now on no app data may flow before the strings were
     /// compared. Said again at each start until then. Unix milliseconds.
@@ -280,6 +283,7 @@ pub enum Alarm {
 
 /// Why a message was not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Skip {
     /// It does not hold.
     #[error("{0}")]
