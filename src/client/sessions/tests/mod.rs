@@ -3,12 +3,14 @@
 mod asking;
 mod attacks;
 mod attempts;
+mod boxes;
 mod crash;
 mod defences;
 mod evil_relay;
 mod leaving;
 mod link;
 mod notes;
+mod offers;
 mod places;
 mod relay;
 mod rules;
