@@ -797,7 +797,9 @@ mod tests {
         let mut next = || boxes.next().unwrap();
         let (link, second, never_replaced) = (next(), next(), next());
         let mut peer = Peer::at(link);
-        peer.count(5).unwrap();
+        for n in [2, 5, 3] {
+            peer.count(n).unwrap();
+        }
         peer.moves_to(second.clone());
         for n in [1, 4, 5] {
             assert!(!peer.offers_from(never_replaced.clone(), n), "{n}");

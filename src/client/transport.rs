@@ -339,6 +339,11 @@ fn words_of_tls(error: &rustls::Error) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::Read as _,
+        net::{TcpListener, UdpSocket},
+    };
+
     use super::*;
 
     #[test]
@@ -357,5 +362,24 @@ mod tests {
                 format!("http is for this machine only, and its name leads to {address}")
             );
         }
+    }
+
+    #[test]
+    fn a_request_over_http_stays_here_too() {
+        // What routes lead through; nothing is sent.
+        let way = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let own = way.connect("192.0.2.1:9").and_then(|()| way.local_addr()).map(|address| address.ip());
+        let own = own.expect("needs a network beside the loopback: run this where there is a default route");
+        let listener = TcpListener::bind((own, 0)).unwrap();
+        let (name, port) = (own.to_string(), listener.local_addr().unwrap().port());
+        let request = hyper::Request::post(format!("http://{name}:{port}/")).body(b"hi".to_vec()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let asked = async { Transport::new().run(request, Duration::from_secs(30)).await };
+        let why = runtime.block_on(asked).unwrap_err();
+        let words = format!("http is for this machine only, and its name leads to {name}");
+        assert_eq!(why, NoReply::Unreachable(words));
+        let mut sent = Vec::new();
+        listener.accept().unwrap().0.read_to_end(&mut sent).unwrap();
+        assert!(sent.is_empty());
     }
 }
