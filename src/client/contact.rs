@@ -819,4 +819,23 @@ mod tests {
         assert!(!peer.offers_from(first, 4));
         assert_eq!(peer.connectoid, second);
     }
+
+    #[test]
+    fn an_offer_made_before_a_move_does_not_count_after_it() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut boxes = (0..3).map(|_| OwnBox::generate(&mut rng, Vec::new(), None).connectoid());
+        let mut next = || boxes.next().unwrap();
+        let (link, second, never_replaced) = (next(), next(), next());
+        let mut peer = Peer::at(link);
+        for n in [2, 5, 3] {
+            peer.count(n).unwrap();
+        }
+        peer.moves_to(second.clone());
+        for n in [1, 4, 5] {
+            assert!(!peer.offers_from(never_replaced.clone(), n), "{n}");
+        }
+        assert_eq!(peer.connectoid, second);
+        assert!(peer.offers_from(never_replaced.clone(), 6));
+        assert_eq!(peer.connectoid, never_replaced);
+    }
 }

@@ -129,7 +129,10 @@ mod tests {
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
-    use crate::seal::BoxKey;
+    use crate::{
+        client::contact::{OwnBox, SharedLink},
+        seal::BoxKey,
+    };
 
     #[test]
     fn counters_go_up_per_box() {
@@ -143,5 +146,18 @@ mod tests {
         let (other, n) = keys.next_signature(two, SigningKey::generate(&mut rng));
         assert_eq!(n, 1);
         assert_ne!(other.public(), first.public());
+    }
+
+    #[test]
+    fn on_a_new_device_the_counter_of_a_contact_jumps_too() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let own = OwnBox::generate(&mut rng, vec!["https://connecto.id".parse().unwrap()], None);
+        let mut bob = Contact::shared("Bob".into(), own, SharedLink::new(None), 5);
+        let (before, n) = bob.signer.next(&mut rng);
+        assert_eq!(n, 1);
+        let mut keys = Keys { contacts: vec![bob], ..Keys::default() };
+        keys.moved_to_a_new_device();
+        let (after, n) = keys.contact_mut("Bob").unwrap().signer.next(&mut rng);
+        assert_eq!((n, after.public()), (1_048_578, before.public()));
     }
 }
