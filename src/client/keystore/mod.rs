@@ -41,7 +41,8 @@ const VERSION: u32 = 2;
 /// What stands in errors for the bytes that are imported.
 const EXPORT: &str = "the export";
 
-/// Why the keys could not be read or written. Whichever it is, nothing was changed.
+/// Why the keys could not be read or written. Whichever it is, nothing was changed; but if the folder could not be synced, which
+/// comes last, the new keys are there and might be gone after a power cut.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeystoreError {
