@@ -20,7 +20,7 @@ use crate::{
         contact::{Contact, Goodbye, InboxNote, OwnBox},
         exchange::{self, Misbehaviour, NoReply},
     },
-    protocol::{Answer, Connectoid, Fingerprint, FoundLink, Frame, PublicKey, Request},
+    protocol::{Answer, CheckedMany, Connectoid, Fingerprint, FoundLink, Frame, PublicKey, Request},
     seal::{
         message::{Content, seal_message},
         question::verify,
@@ -526,13 +526,13 @@ impl World {
     }
 
     fn replied(&mut self, end: usize, id: RequestId, relay: usize, lie: &Lie) {
-        let awaited = self.is_awaited(end, id);
+        let (awaited, openable) = (self.is_awaited(end, id), self.can_open(end, lie));
         let before = self.events.len();
         self.call(end, |sessions, turn| {
             let reply = lie.reply.as_ref().map(|(status, body)| (*status, &**body)).map_err(Clone::clone);
             sessions.replied(turn, id, reply);
         });
-        let Some(named) = lie.named.as_ref().filter(|_| awaited) else { return };
+        let Some(named) = lie.named.as_ref().filter(|_| awaited && openable) else { return };
         let expected = Event::Misbehaves { relay: self.relays[relay].url.clone(), what: named.clone() };
         if !self.events[before..].iter().any(|(_, who, event)| *who == end && *event == expected) {
             self.unnamed.push((end, named.clone()));
@@ -549,6 +549,17 @@ impl World {
             Some(_) => true,
             None => false,
         }
+    }
+
+    /// Whether an end has the keys of all boxes that a reply asks a question about: it cannot judge that of a box which it dropped
+    /// since it asked.
+    fn can_open(&self, end: usize, lie: &Lie) -> bool {
+        let body = lie.reply.as_ref().map(|(_, body)| body.as_slice()).unwrap_or_default();
+        let checked: Option<CheckedMany> = serde_json::from_slice(body).ok();
+        let sessions = &self.ends[end].sessions;
+        let own = |key: &PublicKey| sessions.contacts().any(|contact| contact.owns(key));
+        lie.named != Some(Misbehaviour::ForeignQuestion)
+            || checked.is_none_or(|checked| checked.boxes.iter().all(|found| own(&found.key)))
     }
 
     /// Whether what is sent as an answer is one to a question of this relay about this box, however old.
