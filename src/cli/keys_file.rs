@@ -139,11 +139,15 @@ impl Import {
             Some(passphrase) => passphrase,
             None => passphrase::ask("The passphrase of the exported file: ", NO_TERMINAL)?,
         };
+        let is_new = !keystore.path().exists();
         let names = keystore.import(&export, &passphrase, self.replace).map_err(|error| match error {
             KeystoreError::Present { .. } => Failure::new(format!("{error}; --replace gives up those here")),
             error => error.into(),
         })?;
         say(&format!("imported {}: do not use the old device any more", names.join(", ")));
+        if is_new && keystore.is_sealed()? {
+            say("the keys here are sealed under the passphrase that was given for them");
+        }
         Ok(())
     }
 }

@@ -35,6 +35,9 @@ const REPLACED: usize = 16;
 const CLAIM_LIFE: u64 = 2 * 86_400_000;
 
 /// A contact.
+///
+/// It holds private keys and has no `Debug` for that reason. It serializes with them, for the keys file and for an app
+/// that brings its own [`Disk`](super::Disk); nothing else should write it.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Contact {
     /// The nickname; unique.

@@ -364,17 +364,15 @@ fn notes_are_given_until_they_were_handed_over() {
     assert_eq!(taken(&mut app), 0);
 }
 
-/// A disk that fails once, when it is to store for this reason.
-struct FailsOnce {
+/// A disk that is full when this says so of what is to be stored.
+struct Full<F> {
     disk: KeysOnDisk,
-    at: Option<PersistPoint>,
-    failed: Arc<AtomicBool>,
+    is_full: F,
 }
 
-impl Disk for FailsOnce {
+impl<F: FnMut(PersistPoint) -> bool> Disk for Full<F> {
     fn store(&mut self, sessions: &Sessions, contact: &str, why: PersistPoint) -> Result<(), KeystoreError> {
-        if self.at.take_if(|at| *at == why).is_some() {
-            self.failed.store(true, Ordering::SeqCst);
+        if (self.is_full)(why) {
             return Err(KeystoreError::File { path: "keys.json".into(), reason: "the disk is full".into() });
         }
         self.disk.store(sessions, contact, why)
@@ -402,9 +400,15 @@ fn what_cannot_be_stored_holds_up_what_follows_and_is_tried_again() {
         let (relay, alice, bob, runtime) = (relay(), Person::new(), Person::new(), runtime());
         let _entered = runtime.enter();
         let failed = Arc::new(AtomicBool::new(false));
-        let end = |person: &Person, at: Option<PersistPoint>| {
+        let end = |person: &Person, mut at: Option<PersistPoint>| {
             let (disk, sessions) = KeysOnDisk::open(Keystore::new(person.keys_file())).unwrap();
-            let disk = FailsOnce { disk, at, failed: failed.clone() };
+            let failed = failed.clone();
+            let is_full = move |why| {
+                let now = at.take_if(|at| *at == why).is_some();
+                failed.fetch_or(now, Ordering::SeqCst);
+                now
+            };
+            let disk = Full { disk, is_full };
             let client = Client::with(sessions, disk, Transport::new(), Arc::new(SystemClock), rng());
             End::of(client.unwrap())
         };
@@ -423,36 +427,14 @@ fn what_cannot_be_stored_holds_up_what_follows_and_is_tried_again() {
     }
 }
 
-/// A disk that is full for as long as it is said to be.
-struct Full {
-    disk: KeysOnDisk,
-    full: Arc<AtomicBool>,
-}
-
-impl Disk for Full {
-    fn store(&mut self, sessions: &Sessions, contact: &str, why: PersistPoint) -> Result<(), KeystoreError> {
-        if self.full.load(Ordering::SeqCst) {
-            return Err(KeystoreError::File { path: "keys.json".into(), reason: "the disk is full".into() });
-        }
-        self.disk.store(sessions, contact, why)
-    }
-
-    fn lock(&mut self, contact: &str) -> Result<(), KeystoreError> {
-        self.disk.lock(contact)
-    }
-
-    fn unlock(&mut self, contact: &str) {
-        self.disk.unlock(contact);
-    }
-}
-
 #[test]
 fn what_is_told_while_the_disk_is_full_is_not_lost() {
     let (relay, alice, bob, runtime) = (relay(), Person::new(), Person::new(), runtime());
     let _entered = runtime.enter();
     let full = Arc::new(AtomicBool::new(false));
     let (disk, sessions) = KeysOnDisk::open(Keystore::new(alice.keys_file())).unwrap();
-    let disk = Full { disk, full: full.clone() };
+    let is_full = full.clone();
+    let disk = Full { disk, is_full: move |_| is_full.load(Ordering::SeqCst) };
     let client = Client::with(sessions, disk, Transport::new(), Arc::new(SystemClock), rng()).unwrap();
     let (mut alice, mut bob) = (End::of(client), End::open(&bob));
     let link = alice.share(&[&relay.url]);

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::{
     cli::{RELAY, parts, relay, seen},
-    harness::{Person, clean_environment},
+    harness::{Person, clean_environment, stderr},
     notes::{link, nothing_new},
 };
 
@@ -230,7 +230,9 @@ fn sealed_keys_stay_sealed_when_they_move() {
     old.ok(&["link", "--relay", RELAY, "--for", "Bob", "--passphrase-file", "p"], "");
     old.ok(&["contacts", "export", "moving", "--passphrase-file", "p"], "");
     fs::copy(old.path("moving"), new.path("moved")).unwrap();
-    new.ok(&["contacts", "import", "moved", "--passphrase-file", "p"], "");
+    let imported = new.run(&["contacts", "import", "moved", "--passphrase-file", "p"], "");
+    let sealed = "the keys here are sealed under the passphrase that was given for them\n";
+    assert!(stderr(&imported).ends_with(sealed), "{}", stderr(&imported));
     // With its quotes: base64url may hold these letters by chance.
     assert!(!fs::read_to_string(new.keys_file()).unwrap().contains("\"Bob\""));
     assert!(new.ok(&["contacts", "--passphrase-file", "p"], "").starts_with("Bob\t"));

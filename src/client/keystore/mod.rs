@@ -304,11 +304,15 @@ impl Keystore {
         replace: bool,
     ) -> Result<Vec<String>, KeystoreError> {
         let path = Path::new(EXPORT);
-        let Envelope { version, export, .. } = envelope(path, export)?;
-        let export = export.ok_or_else(|| KeystoreError::File {
+        let none = || KeystoreError::File {
             path: path.into(),
-            reason: "it is none: an export is written by connectoid contacts export".into(),
-        })?;
+            reason: "it is none, or damaged: an export is written by connectoid contacts export".into(),
+        };
+        let Envelope { version, export, .. } = match envelope(path, export) {
+            Err(KeystoreError::File { .. }) => return Err(none()),
+            envelope => envelope?,
+        };
+        let export = export.ok_or_else(none)?;
         let key = Key::of(&export, passphrase).map_err(|error| not_opened(path, error))?;
         let text = key.open(Purpose::Export, version, export).map_err(|error| not_opened(path, error))?;
         let mut moved: Keys = serde_json::from_slice(&text).map_err(|error| damaged(path, error))?;
@@ -910,16 +914,15 @@ mod tests {
         assert_eq!(keys.next_signature(to, unused).1, 41 + 1_048_576 + 1);
 
         // What is no export, and what is one in the place of keys.
+        let none = "cannot use the export: it is none, or damaged: an export is written by connectoid contacts export";
         for (bytes, error) in [
             (
                 &b"{\"version\":3}"[..],
                 "the export was written by a newer connectoid (form 3): update this one; nothing was changed",
             ),
-            (
-                VERSION_1.as_bytes(),
-                "cannot use the export: it is none: an export is written by connectoid contacts export",
-            ),
-            (&export[..export.len() - 9], "cannot use the export: it is damaged (EOF"),
+            (VERSION_1.as_bytes(), none),
+            (&b"The shopping list"[..], none),
+            (&export[..export.len() - 9], none),
         ] {
             let refused = new.import(bytes, &passphrase("correct horse"), true).err().unwrap().to_string();
             assert!(refused.starts_with(error), "{refused}");

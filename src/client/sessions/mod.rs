@@ -370,10 +370,17 @@ impl Sessions {
     }
 
     /// Ends the session with a contact, and any attempt to make one. It can be made again.
-    pub fn disconnect(&mut self, turn: &mut Turn<'_>, name: &str) {
+    ///
+    /// # Errors
+    /// If there is no such contact.
+    pub fn disconnect(&mut self, turn: &mut Turn<'_>, name: &str) -> Result<(), NotDone> {
+        if !self.contacts.contains_key(name) {
+            return Err(NotDone::NoContact(name.to_owned()));
+        }
         self.stop_trying(name, PersistPoint::Disconnected);
         self.close_sessions(name);
         self.tick(turn);
+        Ok(())
     }
 
     /// Records what the two people said of the short authentication string. If it differs the session ends.
@@ -390,7 +397,7 @@ impl Sessions {
         self.store(name, PersistPoint::Verified);
         if !same {
             self.alarm(name, Alarm::StringsDiffer);
-            self.disconnect(turn, name);
+            self.disconnect(turn, name)?;
         } else if held && self.live.get(name).is_some_and(|live| live.open.is_some()) {
             self.event(Event::MayExchange { contact: name.to_owned() });
         }

@@ -1,18 +1,12 @@
 //! What relays are asked, and how often, whatever strangers put into boxes.
 
-use std::time::Duration;
-
 use super::{
     super::{Event, Skip},
     defences::{boxes_of_alice, sealed_by, sealed_by_bob, stranger},
     rules::requests,
-    world::World,
+    world::{MINUTE, RELAY, SECOND, World},
 };
 use crate::{protocol::Request, seal::message::Content};
-
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_mins(1);
-const RELAY: &str = "https://one.example";
 
 #[test]
 fn a_strangers_junk_does_not_hold_up_what_is_awaited() {

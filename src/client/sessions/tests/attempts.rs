@@ -8,18 +8,13 @@ use super::{
     super::{Event, NotDone, Output, PersistPoint, Signal, Skip},
     defences::{boxes_of_alice, deliver, offer_from, sdp, sealed_by, sealed_by_bob, stranger},
     rules::{connecting, outputs, requests, sends, turn},
-    world::World,
+    world::{MINUTE, NAMES, RELAY, SECOND, World},
 };
 use crate::{
     client::contact::Connecting,
     protocol::{At, Message},
     seal::message::{Content, OfferHash, seal_message},
 };
-
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_mins(1);
-const RELAY: &str = "https://one.example";
-const NAMES: [&str; 2] = ["Bob", "Alice"];
 
 /// Alice and Bob, who were connected.
 fn acquainted(seed: u64) -> World {
@@ -29,7 +24,7 @@ fn acquainted(seed: u64) -> World {
     assert!(world.run(5 * MINUTE, |world| world.connected(0) == 1 && world.connected(1) == 1));
     world.pass(MINUTE);
     for end in [0, 1] {
-        world.call(end, |sessions, turn| sessions.disconnect(turn, NAMES[end]));
+        world.call(end, |sessions, turn| sessions.disconnect(turn, NAMES[end])).unwrap();
     }
     world.pass(3 * MINUTE);
     world
@@ -144,7 +139,7 @@ fn whoever_claimed_a_link_may_be_offered_to_by_its_owner() {
     let claimed = |world: &World| world.told(0, |event| matches!(event, Event::Claimed { .. })) == 1;
     assert!(world.run(MINUTE, claimed));
     // The answer is lost.
-    world.call(0, |sessions, turn| sessions.disconnect(turn, "Bob"));
+    world.call(0, |sessions, turn| sessions.disconnect(turn, "Bob")).unwrap();
     world.pass(90 * SECOND);
     let nobody = world.call(0, |sessions, turn| sessions.reconnect(turn, "Bob"));
     assert_eq!(nobody, Err(NotDone::NobodyThere("Bob".into())));

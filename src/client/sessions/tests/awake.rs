@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use super::{super::Event, world::World};
-
-const MINUTE: Duration = Duration::from_mins(1);
-const HOUR: Duration = Duration::from_hours(1);
-const RELAY: &str = "https://one.example";
+use super::{
+    super::Event,
+    world::{HOUR, MINUTE, RELAY, World},
+};
 
 #[test]
 fn a_try_that_was_slept_through_is_made_on_waking_up() {

@@ -5,27 +5,12 @@ use std::time::Duration;
 use super::{
     super::{Event, PersistPoint},
     rules::requests,
-    world::World,
+    world::{DAY, MINUTE, NAMES, RELAY, SECOND, World},
 };
 use crate::{
     client::exchange::Misbehaviour,
     protocol::{PublicKey, Request},
 };
-
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_mins(1);
-const DAY: Duration = Duration::from_hours(24);
-const RELAY: &str = "https://one.example";
-const NAMES: [&str; 2] = ["Bob", "Alice"];
-
-fn connected(seed: u64) -> World {
-    let mut world = World::new(seed, 2, &[RELAY]);
-    let link = world.share(0, "Bob");
-    world.connect(1, &link, "Alice");
-    assert!(world.run(5 * MINUTE, |world| world.connected(0) == 1 && world.connected(1) == 1));
-    world.pass(SECOND);
-    world
-}
 
 /// Whether the relay was asked about a box since there were so many requests.
 fn is_asked_about(world: &World, key: &PublicKey, since: usize) -> bool {
@@ -37,7 +22,7 @@ fn is_asked_about(world: &World, key: &PublicKey, since: usize) -> bool {
 
 #[test]
 fn an_old_box_is_read_for_a_day_after_the_new_one_was_confirmed() {
-    let mut world = connected(161);
+    let mut world = World::of_two(161, SECOND);
     // Bob's, for Alice's old one is that of a link.
     let [old, new] = &world.contact(1, "Alice").boxes[..] else { panic!("not two boxes") };
     let (old, confirmed) = (old.key.public(), Duration::from_millis(new.confirmed.unwrap()));
@@ -62,7 +47,7 @@ fn an_old_box_is_read_for_a_day_after_the_new_one_was_confirmed() {
 
 #[test]
 fn a_box_is_replaced_once_a_day() {
-    let mut world = connected(162);
+    let mut world = World::of_two(162, SECOND);
     let made = |world: &World| {
         [0, 1].map(|end| {
             let frames = world.ends[end].frames.iter().filter(|text| text.contains(r#""t":"rekey""#)).count();
@@ -75,7 +60,7 @@ fn a_box_is_replaced_once_a_day() {
     // The second just before a day has passed, the third just after.
     for (sessions, pause, boxes) in [(2, DAY - 20 * MINUTE, 1), (3, 20 * MINUTE, 2)] {
         for end in [0, 1] {
-            world.call(end, |sessions, turn| sessions.disconnect(turn, NAMES[end]));
+            world.call(end, |sessions, turn| sessions.disconnect(turn, NAMES[end])).unwrap();
         }
         world.pass(pause);
         world.call(1, |sessions, turn| sessions.reconnect(turn, "Alice")).unwrap();

@@ -6,17 +6,12 @@ use std::{collections::HashMap, time::Duration};
 
 use super::{
     super::{Alarm, Event, PersistPoint, ShareOptions},
-    world::World,
+    world::{HOUR, MINUTE, NAMES, RELAY, World},
 };
 use crate::{
     protocol::{KnownKeys, PublicKey, Request},
     seal::message::open_message,
 };
-
-const MINUTE: Duration = Duration::from_mins(1);
-const HOUR: Duration = Duration::from_hours(1);
-const RELAY: &str = "https://one.example";
-const NAMES: [&str; 2] = ["Bob", "Alice"];
 
 /// All that are stored.
 const POINTS: [PersistPoint; 24] = [
@@ -199,7 +194,7 @@ impl Life {
 
     fn disconnect(&mut self) {
         for end in [0, 1] {
-            self.world.call(end, |sessions, turn| sessions.disconnect(turn, NAMES[end]));
+            self.world.call(end, |sessions, turn| sessions.disconnect(turn, NAMES[end])).unwrap();
         }
     }
 
@@ -218,7 +213,7 @@ impl Life {
         self.world.down[0] = true;
         self.world.call(end, |sessions, turn| sessions.reconnect(turn, NAMES[end])).unwrap();
         self.world.pass(Duration::from_secs(1));
-        self.world.call(end, |sessions, turn| sessions.disconnect(turn, NAMES[end]));
+        self.world.call(end, |sessions, turn| sessions.disconnect(turn, NAMES[end])).unwrap();
         self.world.down[0] = false;
         self.world.pass(2 * MINUTE);
     }

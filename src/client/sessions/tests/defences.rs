@@ -11,7 +11,7 @@ use super::{
         channel::{Joined, Stage, Step},
     },
     attacks::{Attack, Dishonesty, micros},
-    world::World,
+    world::{MINUTE, RELAY, World},
 };
 use crate::{
     client::{
@@ -27,8 +27,6 @@ use crate::{
     },
 };
 
-const MINUTE: Duration = Duration::from_mins(1);
-const RELAY: &str = "https://one.example";
 const OTHER: &str = "https://two.example";
 
 /// The attack says whether it succeeded.
@@ -250,7 +248,7 @@ fn an_answer_to_an_earlier_offer_is_none_to_this_one() {
         let late = Content::Answer(SdpAnswer { re, sas_nonce: [7; 32], sdp: sdp() });
         let late = sealed_by_bob(&mut world, &alice, &late);
         world.down[0] = true;
-        world.call(0, |sessions, turn| sessions.disconnect(turn, "Bob"));
+        world.call(0, |sessions, turn| sessions.disconnect(turn, "Bob")).unwrap();
         world.call(0, |sessions, turn| sessions.reconnect(turn, "Bob")).unwrap();
         world.pass(Duration::from_secs(1));
         deliver(&mut world, 0, "Bob", alice.key, late);

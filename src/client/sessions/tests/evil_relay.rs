@@ -14,15 +14,12 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _}
 use super::{
     super::{Event, Side},
     attacks::{Attack, Dishonesty, micros},
-    world::World,
+    world::{MINUTE, NAMES, World},
 };
 use crate::client::exchange::Misbehaviour;
 
-const MINUTE: Duration = Duration::from_mins(1);
 const EVIL: &str = "https://one.example";
 const HONEST: &str = "https://two.example";
-const NAMES: [&str; 2] = ["Bob", "Alice"];
-
 /// The runs in the test command.
 const RUNS: u64 = 2000;
 
@@ -193,7 +190,7 @@ impl Run {
     /// Disconnected by either, connected again by either.
     fn come_back(&mut self) {
         let end = self.dice.random_range(0..2);
-        self.world.call(end, |sessions, turn| sessions.disconnect(turn, NAMES[end]));
+        self.world.call(end, |sessions, turn| sessions.disconnect(turn, NAMES[end])).unwrap();
         self.world.pass(Duration::from_secs(1));
         self.attack_for_a_while();
         let before = [self.world.connected(0), self.world.connected(1)];

@@ -8,7 +8,7 @@ use super::{
     super::{Event, Output, PersistPoint, Sessions, Side, Signal, Turn},
     defences::{boxes_of_alice, deliver, offer_from, sealed_by_bob},
     rules::{outputs, requests, sends},
-    world::{START, World},
+    world::{HOUR, MINUTE, NAMES, RELAY, SECOND, START, World},
 };
 use crate::{
     client::contact::{Goodbye, OwnBox},
@@ -16,26 +16,11 @@ use crate::{
     seal::message::Content,
 };
 
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_mins(1);
-const HOUR: Duration = Duration::from_hours(1);
-const RELAY: &str = "https://one.example";
-const NAMES: [&str; 2] = ["Bob", "Alice"];
-
-fn connected(seed: u64) -> World {
-    let mut world = World::new(seed, 2, &[RELAY]);
-    let link = world.share(0, "Bob");
-    world.connect(1, &link, "Alice");
-    assert!(world.run(5 * MINUTE, |world| world.connected(0) == 1 && world.connected(1) == 1));
-    world.pass(MINUTE);
-    world
-}
-
 /// Alice's next offer is due in five seconds, and her relay is dead.
 fn trying(seed: u64) -> World {
-    let mut world = connected(seed);
+    let mut world = World::of_two(seed, MINUTE);
     for end in [0, 1] {
-        world.call(end, |sessions, turn| sessions.disconnect(turn, NAMES[end]));
+        world.call(end, |sessions, turn| sessions.disconnect(turn, NAMES[end])).unwrap();
     }
     world.down[0] = true;
     world.call(0, |sessions, turn| sessions.reconnect(turn, "Bob")).unwrap();
@@ -73,7 +58,7 @@ fn who_was_unshared_makes_no_offer_any_more() {
 
 #[test]
 fn an_offer_with_a_goodbye_behind_it_is_not_answered() {
-    let mut world = connected(73);
+    let mut world = World::of_two(73, MINUTE);
     let (_, alice) = boxes_of_alice(&world);
     let bob = world.contact(1, "Alice").boxes.last().unwrap().connectoid();
     let messages = [offer_from(bob), Content::Bye]
@@ -94,13 +79,13 @@ fn an_offer_with_a_goodbye_behind_it_is_not_answered() {
 #[test]
 fn unshared_is_said_when_the_keys_are_gone() {
     let unshared = |event: &Event| *event == Event::Unshared { contact: "Bob".into(), by: Side::Own };
-    let mut world = connected(74);
+    let mut world = World::of_two(74, MINUTE);
     world.call(0, |sessions, turn| sessions.unshare(turn, "Bob")).unwrap();
     assert_eq!(world.told(0, unshared), 0, "the boxes are not deleted at the relay yet");
     assert!(world.run(MINUTE, |world| world.told(0, unshared) == 1));
     assert!(world.ends[0].disk.is_empty());
     // A crash between the two: the keys are gone and nobody was told, not the other way round.
-    let mut world = connected(74);
+    let mut world = World::of_two(74, MINUTE);
     world.crash = Some((0, PersistPoint::Unshared, true));
     world.call(0, |sessions, turn| sessions.unshare(turn, "Bob")).unwrap();
     world.pass(MINUTE);
@@ -110,7 +95,7 @@ fn unshared_is_said_when_the_keys_are_gone() {
 
 #[test]
 fn goodbyes_that_are_late_keep_an_hour_apart() {
-    let mut world = connected(75);
+    let mut world = World::of_two(75, MINUTE);
     world.down[0] = true;
     world.call(0, |sessions, turn| sessions.unshare(turn, "Bob")).unwrap();
     world.pass(30 * HOUR);

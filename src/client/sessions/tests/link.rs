@@ -1,16 +1,11 @@
 //! What can happen to a link on its way, and that its secret is in nothing that a relay sees.
 
-use std::time::Duration;
-
 use super::{
     super::{Alarm, Event},
-    world::World,
+    world::{MINUTE, RELAY, SECOND, World},
 };
 use crate::protocol::base64url;
 
-const MINUTE: Duration = Duration::from_mins(1);
-const SECOND: Duration = Duration::from_secs(1);
-const RELAY: &str = "https://one.example";
 const OTHER: &str = "https://two.example";
 
 /// What the people at an end see.
@@ -105,7 +100,7 @@ fn no_secret_and_no_private_key_is_in_anything_that_a_relay_sees() {
     assert!(world.run(MINUTE, |world| world.connected(0) == 1 && world.connected(1) == 1));
     world.note(1, "Alice", "a note");
     world.pass(MINUTE);
-    world.call(0, |sessions, turn| sessions.disconnect(turn, "Bob"));
+    world.call(0, |sessions, turn| sessions.disconnect(turn, "Bob")).unwrap();
     world.call(0, |sessions, turn| sessions.reconnect(turn, "Bob")).unwrap();
     world.pass(3 * MINUTE);
     assert_eq!(world.connected(1), 2);

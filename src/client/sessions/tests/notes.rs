@@ -1,26 +1,11 @@
 //! Notes from the box to the app: each once, as many as there is room for, and not faster than a disk likes.
 
-use std::time::Duration;
-
 use super::{
     super::{Event, Skip},
     defences::{boxes_of_alice, deliver, sealed_by_bob},
-    world::World,
+    world::{MINUTE, RELAY, SECOND, World},
 };
 use crate::seal::message::Content;
-
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_mins(1);
-const RELAY: &str = "https://one.example";
-
-fn connected(seed: u64) -> World {
-    let mut world = World::new(seed, 2, &[RELAY]);
-    let link = world.share(0, "Bob");
-    world.connect(1, &link, "Alice");
-    assert!(world.run(5 * MINUTE, |world| world.connected(0) == 1 && world.connected(1) == 1));
-    world.pass(MINUTE);
-    world
-}
 
 /// Bob's note lies in Alice's box at the relay.
 fn put(world: &mut World, note: &str) {
@@ -40,7 +25,7 @@ fn texts(world: &World) -> Vec<String> {
 
 #[test]
 fn what_finds_no_room_in_the_inbox_stays_at_the_relay() {
-    let mut world = connected(91);
+    let mut world = World::of_two(91, MINUTE);
     for number in 0..258 {
         put(&mut world, &number.to_string());
     }
@@ -58,7 +43,7 @@ fn what_finds_no_room_in_the_inbox_stays_at_the_relay() {
 
 #[test]
 fn who_writes_without_end_is_not_listened_to_without_end() {
-    let mut world = connected(92);
+    let mut world = World::of_two(92, MINUTE);
     world.foreground(0);
     world.pass(MINUTE);
     let mut times = Vec::new();
@@ -74,7 +59,7 @@ fn who_writes_without_end_is_not_listened_to_without_end() {
 
 #[test]
 fn a_note_that_comes_while_others_are_handed_over_stays() {
-    let mut world = connected(93);
+    let mut world = World::of_two(93, MINUTE);
     put(&mut world, "one");
     put(&mut world, "two");
     world.pass(2 * MINUTE);

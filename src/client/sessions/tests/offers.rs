@@ -6,26 +6,13 @@ use super::{
     super::{Event, Output, PersistPoint, Sessions, Signal, Skip},
     defences::{boxes_of_alice, deliver, offer_from, sealed_by, sealed_by_bob, stranger},
     rules::{requests, sends},
-    world::World,
+    world::{MINUTE, NAMES, RELAY, SECOND, World},
 };
 use crate::{
     client::contact::LinkState,
     protocol::{At, Frame, Message, Request},
     seal::message::{Content, OfferHash, open_message, seal_message},
 };
-
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_mins(1);
-const RELAY: &str = "https://one.example";
-
-fn connected(seed: u64) -> World {
-    let mut world = World::new(seed, 2, &[RELAY]);
-    let link = world.share(0, "Bob");
-    world.connect(1, &link, "Alice");
-    assert!(world.run(5 * MINUTE, |world| world.connected(0) == 1 && world.connected(1) == 1));
-    world.pass(MINUTE);
-    world
-}
 
 /// All that was sent to boxes, opened as their owners could.
 fn opened(world: &World) -> Vec<Content> {
@@ -62,7 +49,7 @@ fn what_makes_an_offer_an_answer_or_a_channel_fresh_is_never_used_again() {
     assert!(world.run(5 * MINUTE, |world| world.connected(0) == 1 && world.connected(1) == 1));
     world.pass(MINUTE);
     for end in [0, 1] {
-        world.call(end, |sessions, turn| sessions.disconnect(turn, ["Bob", "Alice"][end]));
+        world.call(end, |sessions, turn| sessions.disconnect(turn, NAMES[end])).unwrap();
     }
     world.pass(3 * MINUTE);
     world.call(1, |sessions, turn| sessions.reconnect(turn, "Alice")).unwrap();
@@ -92,9 +79,9 @@ fn what_makes_an_offer_an_answer_or_a_channel_fresh_is_never_used_again() {
 
 #[test]
 fn a_fourth_message_of_candidates_is_not_handed_over() {
-    let mut world = connected(152);
+    let mut world = World::of_two(152, MINUTE);
     for end in [0, 1] {
-        world.call(end, |sessions, turn| sessions.disconnect(turn, ["Bob", "Alice"][end]));
+        world.call(end, |sessions, turn| sessions.disconnect(turn, NAMES[end])).unwrap();
     }
     let (_, alice) = boxes_of_alice(&world);
     let bob = world.contact(1, "Alice").boxes.last().unwrap().connectoid();
@@ -126,7 +113,7 @@ fn a_fourth_message_of_candidates_is_not_handed_over() {
 
 #[test]
 fn an_offer_that_is_delivered_again_is_refused_once() {
-    let mut world = connected(153);
+    let mut world = World::of_two(153, MINUTE);
     let (link, _) = boxes_of_alice(&world);
     let (mallory, to_mallory) = stranger(153);
     let offer = sealed_by(&mallory, 1, &link, &offer_from(to_mallory.clone()));
@@ -146,9 +133,9 @@ fn an_offer_that_is_delivered_again_is_refused_once() {
 #[test]
 fn a_stored_offer_is_answered_within_five_minutes_or_not_at_all() {
     for (away, answers) in [(5 * MINUTE, 1), (5 * MINUTE + Duration::from_millis(1), 0)] {
-        let mut world = connected(154);
+        let mut world = World::of_two(154, MINUTE);
         for end in [0, 1] {
-            world.call(end, |sessions, turn| sessions.disconnect(turn, ["Bob", "Alice"][end]));
+            world.call(end, |sessions, turn| sessions.disconnect(turn, NAMES[end])).unwrap();
         }
         world.pass(3 * MINUTE);
         let (_, alice) = boxes_of_alice(&world);
@@ -170,7 +157,7 @@ fn a_stored_offer_is_answered_within_five_minutes_or_not_at_all() {
 #[test]
 fn a_message_is_sent_again_for_an_hour() {
     for (down, sent) in [(58 * MINUTE, 1), (60 * MINUTE, 0)] {
-        let mut world = connected(155);
+        let mut world = World::of_two(155, MINUTE);
         let (link, _) = boxes_of_alice(&world);
         let (mallory, to_mallory) = stranger(155);
         world.down[0] = true;

@@ -2,29 +2,16 @@
 
 use rand::{SeedableRng as _, rngs::StdRng};
 
-use std::time::Duration;
-
 use super::{
     super::{Event, NotDone, ShareOptions},
-    world::World,
+    world::{MINUTE, RELAY, World},
 };
 use crate::{
     client::contact::OwnBox,
     protocol::{Connectoid, FoundLink, Frame},
 };
 
-const MINUTE: Duration = Duration::from_mins(1);
-const RELAY: &str = "https://one.example";
 const HERE: &str = "http://127.0.0.1:8080";
-
-fn connected(seed: u64) -> (World, Connectoid) {
-    let mut world = World::new(seed, 2, &[RELAY]);
-    let link = world.share(0, "Bob");
-    world.connect(1, &link, "Alice");
-    assert!(world.run(5 * MINUTE, |world| world.connected(0) == 1 && world.connected(1) == 1));
-    world.pass(MINUTE);
-    (world, link)
-}
 
 fn at(seed: u64, relays: &[&str]) -> Connectoid {
     let mut rng = StdRng::seed_from_u64(1_000_000 + seed);
@@ -47,7 +34,7 @@ fn disconnected(world: &World) -> usize {
 
 #[test]
 fn the_other_side_does_not_move_to_this_machine() {
-    let (mut world, _) = connected(81);
+    let mut world = World::of_two(81, MINUTE);
     let before = world.contact(0, "Bob").peer.as_ref().unwrap().connectoid.clone();
     moves(&mut world, at(81, &[RELAY, HERE]));
     assert_eq!(disconnected(&world), 1);
@@ -56,7 +43,7 @@ fn the_other_side_does_not_move_to_this_machine() {
 
 #[test]
 fn the_fifth_move_in_one_session_closes_it() {
-    let (mut world, _) = connected(82);
+    let mut world = World::of_two(82, MINUTE);
     // The first was at the session's beginning.
     for number in 0..3 {
         moves(&mut world, at(820 + number, &[RELAY]));

@@ -9,25 +9,12 @@ use super::{
         Alarm, Event, NotThisSession, Output, PersistPoint, SessionId, Sessions, ShareOptions, Signal, Turn,
     },
     attacks::{Attack, Dishonesty, micros},
-    world::{START, World},
+    world::{MINUTE, NAMES, RELAY, SECOND, START, World},
 };
 use crate::{
     client::contact::OwnBox,
     protocol::{At, FoundLink, KnownKeys, Message, Request},
 };
-
-const MINUTE: Duration = Duration::from_mins(1);
-const SECOND: Duration = Duration::from_secs(1);
-const RELAY: &str = "https://one.example";
-
-fn connected(seed: u64) -> World {
-    let mut world = World::new(seed, 2, &[RELAY]);
-    let link = world.share(0, "Bob");
-    world.connect(1, &link, "Alice");
-    assert!(world.run(5 * MINUTE, |world| world.connected(0) == 1 && world.connected(1) == 1));
-    world.pass(10 * SECOND);
-    world
-}
 
 fn attacked(world: &mut World, attack: Attack, time: Duration) {
     let until = micros(world.now + time);
@@ -63,9 +50,9 @@ fn three_messages_of_candidates_a_side() {
 
 #[test]
 fn who_does_not_want_to_connect_says_so() {
-    let mut world = connected(52);
+    let mut world = World::of_two(52, 10 * SECOND);
     for end in [0, 1] {
-        world.call(end, |sessions, turn| sessions.disconnect(turn, ["Bob", "Alice"][end]));
+        world.call(end, |sessions, turn| sessions.disconnect(turn, NAMES[end])).unwrap();
     }
     world.declines = Some(0);
     world.call(1, |sessions, turn| sessions.reconnect(turn, "Alice")).unwrap();
@@ -115,7 +102,7 @@ fn an_answered_offer_is_waited_for_five_minutes() {
     let answered = |world: &World| world.contact(0, "Bob").link.as_ref().unwrap().answered == 1;
     assert!(world.run(MINUTE, answered));
     // Bob goes away, and with him his peer connection.
-    world.call(1, |sessions, turn| sessions.disconnect(turn, "Alice"));
+    world.call(1, |sessions, turn| sessions.disconnect(turn, "Alice")).unwrap();
     world.pass(4 * MINUTE);
     assert!(world.ends[0].sessions.live["Bob"].pending.is_some());
     world.pass(2 * MINUTE);
@@ -151,7 +138,7 @@ fn a_relay_that_repeats_an_offer_is_not_asked_at_once() {
     world.lost_frames = true;
     world.connect(1, &link, "Alice");
     assert!(world.run(5 * MINUTE, |world| !world.ends[0].frames.is_empty()));
-    world.call(1, |sessions, turn| sessions.disconnect(turn, "Alice"));
+    world.call(1, |sessions, turn| sessions.disconnect(turn, "Alice")).unwrap();
     let before = world.relays[0].seen.len();
     world.pass(10 * MINUTE);
     let replayed = world.dishonesty.as_ref().unwrap().counts[&Attack::Replay];
@@ -162,7 +149,7 @@ fn a_relay_that_repeats_an_offer_is_not_asked_at_once() {
 
 #[test]
 fn a_goodbye_that_is_refused_is_not_sent_at_once_again() {
-    let mut world = connected(58);
+    let mut world = World::of_two(58, 10 * SECOND);
     attacked(&mut world, Attack::NotAllowed, 60 * MINUTE);
     let before = world.relays[0].seen.len();
     world.call(0, |sessions, turn| sessions.unshare(turn, "Bob")).unwrap();
@@ -175,7 +162,7 @@ fn a_goodbye_that_is_refused_is_not_sent_at_once_again() {
 
 #[test]
 fn every_half_hour_all_is_asked_for_again() {
-    let mut world = connected(59);
+    let mut world = World::of_two(59, 10 * SECOND);
     world.note(1, "Alice", "one");
     world.pass(2 * MINUTE);
     assert_eq!(world.take_notes(0, "Bob").len(), 1);

@@ -4,13 +4,9 @@ use std::time::Duration;
 
 use super::{
     super::{Event, Side},
-    world::World,
+    world::{HOUR, MINUTE, NAMES, RELAY, World},
 };
 use crate::client::contact::{LinkState, Verification};
-
-const MINUTE: Duration = Duration::from_mins(1);
-const HOUR: Duration = Duration::from_hours(1);
-const RELAY: &str = "https://one.example";
 
 /// Alice and Bob, connected by a link.
 fn connected(seed: u64) -> World {
@@ -60,9 +56,9 @@ fn the_link_dies_with_the_first_connection() {
 fn either_side_reconnects_without_a_link() {
     let mut world = connected(3);
     for end in [0, 1, 0] {
-        let name = ["Bob", "Alice"][end];
+        let name = NAMES[end];
         for each in [0, 1] {
-            world.call(each, |sessions, turn| sessions.disconnect(turn, ["Bob", "Alice"][each]));
+            world.call(each, |sessions, turn| sessions.disconnect(turn, NAMES[each])).unwrap();
         }
         world.pass(30 * HOUR);
         let before = (world.connected(0), world.connected(1));
@@ -79,11 +75,11 @@ fn both_offer_at_once() {
     for seed in 10..20 {
         let mut world = connected(seed);
         for end in [0, 1] {
-            world.call(end, |sessions, turn| sessions.disconnect(turn, ["Bob", "Alice"][end]));
+            world.call(end, |sessions, turn| sessions.disconnect(turn, NAMES[end])).unwrap();
         }
         world.pass(MINUTE);
         for end in [0, 1] {
-            world.call(end, |sessions, turn| sessions.reconnect(turn, ["Bob", "Alice"][end])).unwrap();
+            world.call(end, |sessions, turn| sessions.reconnect(turn, NAMES[end])).unwrap();
         }
         let done = world.run(MINUTE, |world| world.connected(0) == 2 && world.connected(1) == 2);
         assert!(done, "{seed}: {:?}", world.events);

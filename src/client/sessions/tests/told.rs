@@ -4,13 +4,8 @@ use std::time::Duration;
 
 use super::{
     super::{Alarm, Event, PersistPoint, ShareOptions, Side},
-    world::World,
+    world::{HOUR, MINUTE, RELAY, SECOND, World},
 };
-
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_mins(1);
-const HOUR: Duration = Duration::from_hours(1);
-const RELAY: &str = "https://one.example";
 
 fn connected(seed: u64, ends: usize) -> World {
     let mut world = World::new(seed, ends, &[RELAY]);
@@ -90,7 +85,7 @@ fn a_refusal_is_told_again_until_the_next_attempt() {
 fn who_declined_is_told_again_until_the_next_session() {
     let mut world = connected(114, 2);
     world.pass(MINUTE);
-    world.call(1, |sessions, turn| sessions.disconnect(turn, "Alice"));
+    world.call(1, |sessions, turn| sessions.disconnect(turn, "Alice")).unwrap();
     world.pass(MINUTE);
     world.declines = Some(0);
     world.call(1, |sessions, turn| sessions.reconnect(turn, "Alice")).unwrap();

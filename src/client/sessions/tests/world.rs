@@ -30,6 +30,17 @@ use crate::{
 /// When the tests begin, Unix milliseconds.
 pub(super) const START: u64 = 1_795_170_000_000;
 
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_mins(1);
+pub(super) const HOUR: Duration = Duration::from_hours(1);
+pub(super) const DAY: Duration = Duration::from_hours(24);
+
+/// Where the relay of most tests is.
+pub(super) const RELAY: &str = "https://one.example";
+
+/// What each of the two ends calls the other.
+pub(super) const NAMES: [&str; 2] = ["Bob", "Alice"];
+
 /// A session as one end knows it.
 pub(super) type OneEnd = (usize, u64);
 
@@ -206,6 +217,16 @@ impl World {
     }
 
     /// Shares a link at all relays.
+    /// Alice and Bob with one honest relay, connected by her link some time ago.
+    pub(super) fn of_two(seed: u64, ago: Duration) -> Self {
+        let mut world = Self::new(seed, 2, &[RELAY]);
+        let link = world.share(0, "Bob");
+        world.connect(1, &link, "Alice");
+        assert!(world.run(5 * MINUTE, |world| world.connected(0) == 1 && world.connected(1) == 1));
+        world.pass(ago);
+        world
+    }
+
     pub(super) fn share(&mut self, end: usize, name: &str) -> Connectoid {
         let relays = self.relays.iter().map(|relay| relay.url.clone()).collect();
         let options = ShareOptions { relays, ..ShareOptions::default() };
