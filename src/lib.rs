@@ -21,3 +21,7 @@ pub mod server;
 mod shell;
 #[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "cli")]
+mod tools;
+#[cfg(feature = "webrtc")]
+pub mod webrtc;

@@ -5,13 +5,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{Failure, Home, keys_file, mailbox, now_ms, print_json, print_line, say};
+use super::{Failure, Home, keys_file, mailbox, now_ms, print_json, print_line, rename, say};
 use crate::{
     client::contact::{Contact, OwnBox, Verification},
     protocol::{Ext, PublicKey, RelayUrl},
 };
 
-/// List the people links were made for; move them to a new device, seal them under a passphrase
+/// List the people links were made for; rename them, move them to a new device, seal them under a passphrase
 ///
 /// Without a command it lists them.
 #[derive(Args)]
@@ -28,6 +28,8 @@ pub(super) struct Contacts {
 
 #[derive(Subcommand)]
 enum ContactsCommand {
+    Rename(rename::Rename),
+    Remove(rename::Remove),
     Export(keys_file::Export),
     Import(keys_file::Import),
     Passphrase(keys_file::SetPassphrase),
@@ -49,6 +51,8 @@ struct Row<'a> {
     connected: bool,
     /// Whether the two people compared their strings, and they were the same.
     verified: bool,
+    /// Whether it is being unshared: what is left to do is to delete its boxes.
+    leaving: bool,
 }
 
 impl<'a> Row<'a> {
@@ -64,6 +68,7 @@ impl<'a> Row<'a> {
             expired: contact.has_expired(now_ms()),
             connected: contact.pinned().is_some(),
             verified: contact.verification == Verification::Verified,
+            leaving: contact.leaving.is_some(),
         }
     }
 }
@@ -71,6 +76,8 @@ impl<'a> Row<'a> {
 impl Contacts {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self.command {
+            Some(ContactsCommand::Rename(rename)) => rename.run(),
+            Some(ContactsCommand::Remove(remove)) => remove.run(),
             Some(ContactsCommand::Export(export)) => export.run(),
             Some(ContactsCommand::Import(import)) => import.run(),
             Some(ContactsCommand::Passphrase(passphrase)) => passphrase.run(),
@@ -91,6 +98,7 @@ impl Contacts {
                 continue;
             }
             let until = match (&row.expires, row.expired) {
+                _ if row.leaving => "being unshared".to_owned(),
                 _ if row.verified => "connected, verified".to_owned(),
                 _ if row.connected => "connected".to_owned(),
                 (None, _) => "does not expire".to_owned(),

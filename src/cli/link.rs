@@ -5,23 +5,23 @@ use std::{
     io::{self, IsTerminal as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
-    time::Duration,
 };
 
 use clap::{Args, Subcommand};
 use qrcode::{QrCode, render};
 use serde::Serialize;
 
-use super::{API_KEY, Failure, Home, entropy, now_ms, print_json, print_line, say, variable};
+use super::{
+    API_KEY, Failure, Home,
+    config::{Expiry, Settings, expiry},
+    entropy, now_ms, print_json, print_line, say, variable,
+};
 use crate::{
     client::{
         contact::{Contact, LinkState, OwnBox, SharedLink},
         keystore::Keystore,
     },
-    protocol::{
-        Connectoid, Ext, LinkSecret, NotARelayUrl, Place, PublicKey, RelayUrl, find_connectoid, limits,
-        make_link,
-    },
+    protocol::{Connectoid, Ext, LinkSecret, Place, PublicKey, RelayUrl, find_connectoid, limits, make_link},
     seal::BoxKey,
 };
 
@@ -80,7 +80,7 @@ struct Form {
     name: String,
 
     /// The relay's URL; repeat it for up to 4, in order of preference, any of which may be down [env: CONNECTOID_RELAY,
-    /// separated by spaces]
+    /// separated by spaces; or say it once and for all in the config file: connectoid config]
     // Not clap's `env`: a variable that is set would conflict with `--again` and with `link show`.
     #[arg(long, value_name = "URL", value_delimiter = ' ')]
     relay: Vec<RelayUrl>,
@@ -106,9 +106,9 @@ struct Form {
     #[arg(long, requires = "app")]
     query: bool,
 
-    /// When the link stops being read, as 7d; or never
-    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = expiry)]
-    expires: Expiry,
+    /// When the link stops being read, as 12h; or never [default: 7d, or what the config file says]
+    #[arg(long, value_name = "TIME", value_parser = expiry)]
+    expires: Option<Expiry>,
 
     /// Give up the link made before for this contact, its key and what was received but not printed yet
     #[arg(long)]
@@ -127,21 +127,6 @@ struct Form {
     json: bool,
 }
 
-#[derive(Clone, Copy)]
-enum Expiry {
-    In(Duration),
-    Never,
-}
-
-fn expiry(text: &str) -> Result<Expiry, String> {
-    if text == "never" {
-        return Ok(Expiry::Never);
-    }
-    humantime::parse_duration(text)
-        .map(Expiry::In)
-        .map_err(|error| format!("{error}; expected a time as 7d or 12h, or never"))
-}
-
 fn ext(text: &str) -> Result<Ext, String> {
     Ext::from_data(text.as_bytes()).map_err(|_| "expected 1 to 768 bytes".to_owned())
 }
@@ -149,6 +134,15 @@ fn ext(text: &str) -> Result<Ext, String> {
 /// The key is base64url already: it stands in the link as it is.
 pub(super) fn api_key(text: &str) -> Result<Ext, String> {
     Ext::try_from(text.to_owned()).map_err(|_| "expected base64url, as the operator gave it".to_owned())
+}
+
+/// What a link carries for its relays: as given, else the API key in the environment.
+pub(super) fn given_ext(given: Option<&Ext>) -> Result<Option<Ext>, Failure> {
+    if let Some(given) = given {
+        return Ok(Some(given.clone()));
+    }
+    let from_environment = variable(API_KEY).map(|key| api_key(&key)).transpose();
+    from_environment.map_err(|error| Failure::with(2, format!("{API_KEY}: {error}")))
 }
 
 pub(super) fn nickname(text: &str) -> Result<String, String> {
@@ -166,10 +160,7 @@ impl Link {
         match (self.command, self.form) {
             (Some(LinkCommand::Show { link, json }), _) => show(&link, json),
             (None, Some(form)) if self.again => form.print_again(&self.home.keystore()?),
-            (None, Some(form)) => {
-                let key = BoxKey::generate(&mut entropy()?);
-                form.make(&self.home.keystore()?, key, None)
-            }
+            (None, Some(form)) => form.make(&self.home, BoxKey::generate(&mut entropy()?), None),
             (None, None) => Err(Failure::with(2, "say who the link is for: connectoid link --for NAME")),
         }
     }
@@ -188,25 +179,25 @@ impl Import {
         if made.as_ref().is_some_and(|made| made.key != key.public()) {
             return Err(Failure::new(format!("{file}: this link was made with another key")));
         }
-        self.form.make(&self.home.keystore()?, key, made)
+        self.form.make(&self.home, key, made)
     }
 }
 
 impl Form {
     /// Keeps the key and prints its link: a new one, or the one `made` with this key elsewhere.
-    fn make(self, keystore: &Keystore, key: BoxKey, made: Option<Connectoid>) -> Result<(), Failure> {
+    fn make(self, home: &Home, key: BoxKey, made: Option<Connectoid>) -> Result<(), Failure> {
+        let (settings, keystore) = (home.settings()?, home.keystore()?);
         let relays = match &made {
             Some(made) => made.relays.clone(),
-            None => self.relays(keystore)?,
+            None => self.relays(settings, &keystore)?,
         };
         if !(1..=limits::MAX_RELAYS).contains(&relays.len()) {
-            return Err(Failure::with(2, "a link names 1 to 4 relays: --relay URL, or CONNECTOID_RELAY"));
+            return Err(settings.wrong_relays());
         }
         let now = now_ms();
-        let expires = match self.expires {
-            Expiry::In(time) => Some(now.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))),
-            Expiry::Never => None,
-        };
+        let life = settings.expiry(self.expires).life();
+        let expires =
+            life.map(|life| now.saturating_add(u64::try_from(life.as_millis()).unwrap_or(u64::MAX)));
         let ext = self.ext()?;
         let (ext, secret) = match made {
             Some(made) => (made.ext, made.secret),
@@ -243,14 +234,9 @@ impl Form {
         self.print(&link, public, code.as_ref())
     }
 
-    /// The relays of the command line, else those of the environment, else those of the link that is replaced.
-    fn relays(&self, keystore: &Keystore) -> Result<Vec<RelayUrl>, Failure> {
-        if !self.relay.is_empty() {
-            return Ok(self.relay.clone());
-        }
-        let listed = std::env::var("CONNECTOID_RELAY").unwrap_or_default();
-        let relays: Result<Vec<RelayUrl>, NotARelayUrl> = listed.split_whitespace().map(str::parse).collect();
-        let relays = relays.map_err(|error| Failure::with(2, format!("CONNECTOID_RELAY: {error}")))?;
+    /// The relays that are named, else those of the link that is replaced.
+    fn relays(&self, settings: &Settings, keystore: &Keystore) -> Result<Vec<RelayUrl>, Failure> {
+        let relays = settings.relays(&self.relay)?;
         if relays.is_empty() && self.replace {
             return Ok(keystore
                 .load()?
@@ -263,11 +249,7 @@ impl Form {
     }
 
     fn ext(&self) -> Result<Option<Ext>, Failure> {
-        if let Some(given) = self.api_key.as_ref().or(self.ext.as_ref()) {
-            return Ok(Some(given.clone()));
-        }
-        let from_environment = variable(API_KEY).map(|key| api_key(&key)).transpose();
-        from_environment.map_err(|error| Failure::with(2, format!("{API_KEY}: {error}")))
+        given_ext(self.api_key.as_ref().or(self.ext.as_ref()))
     }
 
     fn print_again(self, keystore: &Keystore) -> Result<(), Failure> {
@@ -275,6 +257,12 @@ impl Form {
         let contact = super::known(&keys, &self.name)?;
         if contact.has_expired(now_ms()) {
             say("this link has expired and is not read any more: --replace makes a new one");
+        }
+        if contact.leaving.is_some() {
+            return Err(Failure::new(format!(
+                "{:?} is being unshared: connectoid unshare {:?} goes on with it",
+                self.name, self.name
+            )));
         }
         let open = contact.link.as_ref().is_some_and(|link| link.state == LinkState::Open);
         let own = contact.link_box().filter(|_| open).ok_or_else(|| {
@@ -324,12 +312,7 @@ impl Form {
 
     fn print(&self, link: &str, public: PublicKey, code: Option<&QrCode>) -> Result<(), Failure> {
         if let Some(code) = code.filter(|_| self.qr) {
-            let drawing = code
-                .render::<render::unicode::Dense1x2>()
-                .dark_color(render::unicode::Dense1x2::Light)
-                .light_color(render::unicode::Dense1x2::Dark)
-                .build();
-            draw(&drawing);
+            draw(code);
         }
         if self.json {
             #[derive(Serialize)]
@@ -346,7 +329,12 @@ impl Form {
 }
 
 /// Draws a QR code on standard error: white blocks between black modules, in these colours whatever the terminal's are.
-fn draw(drawing: &str) {
+pub(super) fn draw(code: &QrCode) {
+    let drawing = code
+        .render::<render::unicode::Dense1x2>()
+        .dark_color(render::unicode::Dense1x2::Light)
+        .light_color(render::unicode::Dense1x2::Dark)
+        .build();
     let mut err = io::stderr().lock();
     let (white_on_black, reset) = if err.is_terminal() { ("\x1b[97;40m", "\x1b[0m") } else { ("", "") };
     for line in drawing.lines() {

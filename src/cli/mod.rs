@@ -4,18 +4,30 @@
 
 mod admin;
 mod answer;
+mod ask;
 mod completions;
+mod config;
+mod connect;
 mod contacts;
 mod database;
 mod doctor;
 mod keys_file;
 mod link;
+mod meet;
+mod online;
 mod passphrase;
+#[expect(dead_code, reason = "no command moves files yet")]
+mod progress;
 mod prune;
 mod receive;
+mod rename;
 mod send;
 mod serve;
+mod share;
 mod size;
+mod unshare;
+mod up;
+mod verify;
 
 use std::{
     ffi::OsStr,
@@ -29,9 +41,11 @@ use rand::{SeedableRng as _, rngs::StdRng, rngs::SysRng};
 
 use crate::{
     client::{
+        ClientError,
         contact::{Contact, OwnBox},
         exchange::NoReply,
         keystore::{Keys, Keystore, KeystoreError, Passphrase},
+        sessions::NotDone,
         transport::TransportError,
     },
     clock::{Clock as _, SystemClock},
@@ -39,8 +53,8 @@ use crate::{
 
 /// Send a link; two apps connect.
 ///
-/// A relay stores short sealed messages for boxes addressed by a public key; the commands around it make links, send
-/// notes to them and receive what came.
+/// share and connect join two terminals: files, pipes, TCP ports. A relay stores the short sealed messages by which they find
+/// each other; link, send and receive use it for notes alone.
 #[derive(Parser)]
 #[command(name = "connectoid", version, after_help = EXIT_CODES)]
 struct Cli {
@@ -55,17 +69,21 @@ Exit codes:
   2  the command line is not right
   3  there is nothing: no new message, no such contact
   4  the relay refused
-  5  the relay cannot be reached
+  5  the relay cannot be reached. unshare: something is left to do later, standard error says what
   6  the relay misbehaves: it sent what an honest one would not
+  7  share, connect: no packets get through between the two
  10  serve: cannot listen on the address
  11  serve, prune, admin: the database cannot be used
  12  serve, prune, admin: the database was last used by a newer connectoid
-130  serve: stopped at once by a second signal";
+130  share, connect: stopped by Ctrl-C. serve: stopped at once by a second signal";
 
-/// Where this user's keys are.
+/// Where this user's settings and keys are.
 #[derive(Args)]
 struct Home {
-    /// The file that keeps this user's keys [default: connectoid/keys.json in $XDG_DATA_HOME or ~/.local/share]
+    #[command(flatten)]
+    file: config::ConfigFile,
+    /// The file that keeps this user's keys [default: connectoid/keys.json in $XDG_DATA_HOME or ~/.local/share, or what the
+    /// config file says]
     #[arg(long, env = "CONNECTOID_KEYS", value_name = "FILE")]
     keys: Option<PathBuf>,
     /// A file whose first line is the passphrase of the keys, if they have one [env: CONNECTOID_PASSPHRASE, the passphrase
@@ -77,6 +95,9 @@ struct Home {
 // What a command is for stands at its arguments: a comment here would take the place of the whole of it.
 #[derive(Subcommand)]
 enum Command {
+    Up(up::Up),
+    Share(share::Share),
+    Connect(connect::Connect),
     Serve(serve::Serve),
     Doctor(doctor::Doctor),
     Link(link::Link),
@@ -86,6 +107,8 @@ enum Command {
         command: KeyCommand,
     },
     Contacts(contacts::Contacts),
+    Verify(verify::Verify),
+    Unshare(unshare::Unshare),
     Send(send::Send),
     Receive(receive::Receive),
     Seal(send::Seal),
@@ -97,6 +120,7 @@ enum Command {
         command: admin::AdminCommand,
     },
     Prune(prune::Prune),
+    Config(config::ShowConfig),
     Completions(completions::Completions),
     Man(completions::Man),
 }
@@ -111,11 +135,16 @@ pub fn run() -> ExitCode {
     let matches = without_empty_variables(Cli::command()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let done = match cli.command {
+        Command::Up(up) => online(up.run()),
+        Command::Share(share) => online(share.run()),
+        Command::Connect(connect) => online(connect.run()),
         Command::Serve(serve) => serve.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Link(link) => link.run(),
         Command::Key { command: KeyCommand::Import(import) } => import.run(),
         Command::Contacts(contacts) => contacts.run(),
+        Command::Verify(verify) => online(verify.run()),
+        Command::Unshare(unshare) => online(unshare.run()),
         Command::Send(send) => online(send.run()),
         Command::Receive(receive) => online(receive.run()),
         Command::Seal(seal) => seal.run(),
@@ -123,6 +152,7 @@ pub fn run() -> ExitCode {
         Command::Open(open) => open.run(),
         Command::Admin { command } => command.run(),
         Command::Prune(prune) => prune.run(),
+        Command::Config(config) => config.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
     };
@@ -168,6 +198,8 @@ impl Failure {
     const REFUSED: u8 = 4;
     const UNREACHABLE: u8 = 5;
     const MISBEHAVES: u8 = 6;
+    const NO_PATH: u8 = 7;
+    const INTERRUPTED: u8 = 130;
 
     fn new(message: impl ToString) -> Self {
         Self::with(Self::FAILED, message)
@@ -184,6 +216,16 @@ impl From<KeystoreError> for Failure {
     }
 }
 
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let code = match error {
+            ClientError::NotDone(NotDone::NoContact(_)) => Self::NOTHING,
+            _ => Self::FAILED,
+        };
+        Self::with(code, error)
+    }
+}
+
 impl From<TransportError> for Failure {
     fn from(error: TransportError) -> Self {
         let code = match error.why {
@@ -196,6 +238,16 @@ impl From<TransportError> for Failure {
 }
 
 impl Home {
+    /// One whose keys are in this file.
+    fn at(keys: PathBuf) -> Self {
+        Self { file: config::ConfigFile::default(), keys: Some(keys), passphrase_file: None }
+    }
+
+    /// What the config file says.
+    fn settings(&self) -> Result<&config::Settings, Failure> {
+        self.file.settings()
+    }
+
     /// The keys, with the passphrase that is given for them, or asked for if they need one.
     fn keystore(&self) -> Result<Keystore, Failure> {
         let path = self.path()?;
@@ -222,8 +274,10 @@ impl Home {
     }
 
     fn path(&self) -> Result<PathBuf, Failure> {
-        if let Some(path) = &self.keys {
-            return Ok(path.clone());
+        // Read in any case: what is wrong with it is said, and not only by some commands.
+        let settings = self.settings()?;
+        if let Some(path) = self.keys.as_deref().or(settings.keys()) {
+            return Ok(path.to_owned());
         }
         Keystore::default_path("connectoid").ok_or_else(|| {
             Failure::new("there is no home folder to keep keys in: set HOME, or name a file with --keys")

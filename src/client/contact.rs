@@ -584,7 +584,12 @@ impl Peer {
 
     /// Whether this box is or was the other side's.
     pub(super) fn was_at(&self, key: &PublicKey) -> bool {
-        self.connectoid.key == *key || self.replaced.contains(key)
+        self.boxes().any(|known| known == *key)
+    }
+
+    /// The boxes that are or were the other side's, as far as they are remembered.
+    pub(super) fn boxes(&self) -> impl Iterator<Item = PublicKey> {
+        self.replaced.iter().copied().chain([self.connectoid.key])
     }
 
     /// Counts a message of the other side.

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    contact::{Contact, InboxNote, LinkState, OwnBox},
+    contact::{Contact, Goodbye, InboxNote, LinkState, OwnBox},
     exchange::{self, NoReply},
     keystore::{ContactLock, Keys, Keystore, KeystoreError},
     sessions::{
@@ -120,6 +120,17 @@ impl Client {
         let (disk, sessions) = KeysOnDisk::open(keystore)?;
         Self::with(sessions, disk, Transport::new(), Arc::new(SystemClock), rng)
     }
+
+    /// As [`Client::open`], but only the contacts of these names; others, and new ones that they make, are left to other programs.
+    ///
+    /// # Errors
+    /// As [`Client::open`], and [`KeystoreError::InUse`] if another program runs one of them. That there is none of a name is no error.
+    pub fn open_only(keystore: Keystore, names: &[&str]) -> Result<Self, ClientError> {
+        let rng = StdRng::try_from_rng(&mut SysRng)
+            .map_err(|error| ClientError::NoRandomness(error.to_string()))?;
+        let (disk, sessions) = KeysOnDisk::open_only(keystore, names)?;
+        Self::with(sessions, disk, Transport::new(), Arc::new(SystemClock), rng)
+    }
 }
 
 impl<D: Disk> Client<D> {
@@ -197,6 +208,14 @@ impl<D: Disk> Client<D> {
     /// If there is no such contact, or nobody used its link yet.
     pub fn reconnect(&mut self, name: &str) -> Result<(), ClientError> {
         Ok(self.turn(|sessions, turn| sessions.reconnect(turn, name))??)
+    }
+
+    /// Makes a session again whose packets do not get through any more. The open one stays until the new one is proven.
+    ///
+    /// # Errors
+    /// If there is no such contact, or it is not connected.
+    pub fn renew(&mut self, name: &str) -> Result<(), ClientError> {
+        Ok(self.turn(|sessions, turn| sessions.renew(turn, name))??)
     }
 
     /// Ends the session with a contact, and any attempt to make one.
@@ -333,6 +352,11 @@ impl<D: Disk> Client<D> {
         self.sessions.contacts()
     }
 
+    /// What is left of contacts that were unshared, and is sent now and then by whichever client runs.
+    pub fn goodbyes(&self) -> &[Goodbye] {
+        self.sessions.goodbyes()
+    }
+
     /// The contact of this name, if it runs here.
     pub fn contact(&self, name: &str) -> Option<&Contact> {
         self.sessions.contact(name)
@@ -407,21 +431,38 @@ impl KeysOnDisk {
     /// # Errors
     /// If the keys cannot be read.
     pub fn open(keystore: Keystore) -> Result<(Self, Sessions), KeystoreError> {
-        let mut disk = Self { keystore, locks: HashMap::new(), goodbyes: HashSet::new() };
+        let locks = keystore.lock_contacts()?;
+        Self::with(keystore, locks)
+    }
+
+    /// As [`KeysOnDisk::open`], but only the contacts of these names.
+    ///
+    /// # Errors
+    /// As [`KeysOnDisk::open`], and [`KeystoreError::InUse`] if another program runs one of them.
+    pub fn open_only(keystore: Keystore, names: &[&str]) -> Result<(Self, Sessions), KeystoreError> {
+        let keys = keystore.load()?;
+        let there = names.iter().filter(|name| keys.contact(name).is_some());
+        let locks: Result<HashMap<String, ContactLock>, KeystoreError> =
+            there.map(|name| Ok(((*name).to_owned(), keystore.lock_contact(name)?))).collect();
+        Self::with(keystore, locks?)
+    }
+
+    fn with(
+        keystore: Keystore,
+        locks: HashMap<String, ContactLock>,
+    ) -> Result<(Self, Sessions), KeystoreError> {
+        let mut disk = Self { keystore, locks, goodbyes: HashSet::new() };
         let sessions = disk.load()?;
         Ok((disk, sessions))
     }
 
+    /// Reads what the locks are held of: before that another program could change it.
     fn load(&mut self) -> Result<Sessions, KeystoreError> {
-        self.locks = self.keystore.lock_contacts()?;
-        // Read after that, for until the locks were held another program could change them.
         let Keys { contacts, goodbyes, .. } = self.keystore.load()?;
         let (own, others): (Vec<Contact>, Vec<Contact>) =
             contacts.into_iter().partition(|contact| self.locks.contains_key(&contact.name));
         self.goodbyes = goodbyes.iter().map(|goodbye| goodbye.to).collect();
-        let other_boxes: Vec<PublicKey> =
-            others.iter().flat_map(|contact| &contact.boxes).map(|own| own.key.public()).collect();
-        Ok(Sessions::new(own, goodbyes, other_boxes))
+        Ok(Sessions::new(own, goodbyes, &others))
     }
 }
 

@@ -34,6 +34,16 @@ fn mode(path: &Path) -> u32 {
 }
 
 pub const RELAY: &str = "https://connecto.id";
+
+/// What is said where too few relays are named, or too many.
+fn wrong_relays(person: &Person) -> String {
+    let config = person.path(".config/connectoid/config.toml");
+    format!(
+        "connectoid: a link names 1 to 4 relays: --relay URL, or CONNECTOID_RELAY, or relays = [\"URL\"] in {}\n",
+        config.display()
+    )
+}
+
 const FOR_BOB: [&str; 5] = ["link", "--relay", RELAY, "--for", "Bob"];
 
 #[test]
@@ -142,8 +152,7 @@ fn relays_from_the_environment() {
     let (code, made, _) = run("https://c.example", "--for Carol --relay https://d.example");
     assert_eq!((code, parts(&made)[1]), (0, "aHR0cHM6Ly9kLmV4YW1wbGU"));
 
-    let none = "connectoid: a link names 1 to 4 relays: --relay URL, or CONNECTOID_RELAY\n";
-    assert_eq!(run("", "--for Dave"), (2, String::new(), none.into()));
+    assert_eq!(run("", "--for Dave"), (2, String::new(), wrong_relays(&alice)));
     let wrong =
         "connectoid: CONNECTOID_RELAY: \"nonsense\" is not a URL: expected one like https://connecto.id\n";
     assert_eq!(run("nonsense", "--for Dave"), (2, String::new(), wrong.into()));
@@ -154,12 +163,10 @@ fn command_lines_that_make_no_link() {
     let alice = Person::new();
     let five: Vec<String> = (1..=5).map(|n| format!("--relay=https://{n}.example")).collect();
     let five: Vec<&str> = five.iter().map(String::as_str).collect();
+    let wrong_relays = wrong_relays(&alice);
     for (arguments, line) in [
-        (&["--for", "X"][..], "connectoid: a link names 1 to 4 relays: --relay URL, or CONNECTOID_RELAY\n"),
-        (
-            &[&["--for", "X"], &five[..]].concat(),
-            "connectoid: a link names 1 to 4 relays: --relay URL, or CONNECTOID_RELAY\n",
-        ),
+        (&["--for", "X"][..], wrong_relays.as_str()),
+        (&[&["--for", "X"], &five[..]].concat(), &wrong_relays),
         (
             &["--for", "X", "--relay", RELAY, "--app", "nonsense"],
             "connectoid: \"nonsense\" is not the URL of an app: expected one like https://app.example.com/\n",
@@ -258,6 +265,20 @@ fn scan(side: usize, light: impl Fn(usize, usize) -> bool) -> String {
     codes[0].decode().unwrap().1
 }
 
+/// Reads a QR code that was drawn on a terminal.
+pub fn qr_code(drawing: &str) -> String {
+    // A character is two modules, one above the other; blocks are light, since terminals are dark.
+    let lines: Vec<Vec<char>> = drawing.lines().map(|line| line.chars().collect()).collect();
+    let side = lines[0].len();
+    scan(side, |x, y| match lines.get(y / 2).map_or('█', |line| line[x]) {
+        '█' => true,
+        '▀' => y % 2 == 0,
+        '▄' => y % 2 == 1,
+        ' ' => false,
+        other => panic!("{other:?}"),
+    })
+}
+
 #[test]
 fn qr_codes_hold_the_link() {
     let alice = Person::new();
@@ -267,17 +288,7 @@ fn qr_codes_hold_the_link() {
     assert_eq!(code, 0);
     assert_eq!(link.lines().count(), 1, "the drawing is not on standard output");
 
-    // A character is two modules, one above the other; blocks are light, since terminals are dark.
-    let lines: Vec<Vec<char>> = drawing.lines().map(|line| line.chars().collect()).collect();
-    let side = lines[0].len();
-    let drawn = scan(side, |x, y| match lines.get(y / 2).map_or('█', |line| line[x]) {
-        '█' => true,
-        '▀' => y % 2 == 0,
-        '▄' => y % 2 == 1,
-        ' ' => false,
-        other => panic!("{other:?}"),
-    });
-    assert_eq!(drawn, link.trim_end());
+    assert_eq!(qr_code(&drawing), link.trim_end());
 
     let svg = fs::read_to_string(alice.path("bob.svg")).unwrap();
     let number = |text: &str| text.parse::<usize>().unwrap();
@@ -391,7 +402,7 @@ fn contacts_are_listed_without_their_secrets() {
     assert_eq!(
         rows[0],
         json!({"name": "Bob", "pub": bob[..66], "relays": [RELAY], "ext": "eA", "secret": true, "made": made,
-               "expires": null, "expired": false, "connected": false, "verified": false})
+               "expires": null, "expired": false, "connected": false, "verified": false, "leaving": false})
     );
     assert_eq!((&rows[1]["secret"], &rows[1]["expired"]), (&json!(false), &json!(true)));
 }

@@ -187,6 +187,25 @@ fn are_settled<A: Disk, B: Disk>(alice: &End<A>, bob: &End<B>) -> bool {
         && confirmed(bob.client.contact("Alice"))
 }
 
+/// Connects Alice and Bob by a link, and ends their apps.
+pub fn connect(alice: &Person, bob: &Person, relay: &str) {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let (mut alice, mut bob) = (End::open(alice), End::open(bob));
+    let link = alice.share(&[relay]);
+    bob.connect(&link);
+    runtime.block_on(both(&mut alice, &mut bob, are_settled));
+}
+
+/// Runs the app of somebody until a contact is gone, which the other side ended.
+pub fn is_told_of_the_end(person: &Person, contact: &str) {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let mut end = End::open(person);
+    let told = unshared(contact, Side::Peer);
+    runtime.block_on(one(&mut end, |end| end.has(&told) && end.client.contact(contact).is_none()));
+}
+
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
@@ -226,7 +245,7 @@ fn requests(url: &str, action: &str) -> u64 {
 }
 
 /// A relay at this address, on this database.
-fn relay_at(listen: &str, database: &Path) -> Serving {
+pub fn relay_at(listen: &str, database: &Path) -> Serving {
     let database = format!("sqlite://{}", database.display());
     Serving::start(&["--listen", listen, "--database", &database])
 }
@@ -518,6 +537,34 @@ fn one_program_runs_a_contact_and_commands_leave_it_alone() {
         seen(&alice.run(&["receive", "Bob"], "")),
         (3, String::new(), "connectoid: nothing new\n".into())
     );
+}
+
+#[test]
+fn a_program_that_runs_one_contact_leaves_the_others_to_others() {
+    let (relay, alice, bob, runtime) = (relay(), Person::new(), Person::new(), runtime());
+    let _entered = runtime.enter();
+    let only = |names: &[&str]| Client::open_only(Keystore::new(alice.keys_file()), names);
+    let mut apps = [only(&["Bob"]).unwrap(), only(&["Carol", "Dave"]).unwrap()];
+    assert_eq!(apps[0].contacts().count(), 0, "that there is none is no error");
+    for (app, name) in [(0, "Bob"), (1, "Carol")] {
+        apps[app].share(name, ShareOptions::at([relay.url.parse().unwrap()])).unwrap();
+    }
+    let bobs = bob.ok(&["link", "--relay", &relay.url, "--for", "Alice"], "");
+    let bobs = find_connectoid(&bobs).unwrap();
+    apps[1].connect(&bobs, "Dave").unwrap();
+    let in_use = r#"another program is connected as "Carol": end it first, one at a time can be"#;
+    assert_eq!(only(&["Carol", "Bob"]).err().unwrap().to_string(), in_use);
+    drop(apps);
+
+    let names = |app: &Client| app.contacts().map(|contact| contact.name.clone()).collect::<Vec<_>>();
+    let (mut one, other) = (only(&["Bob", "Erin"]).unwrap(), only(&["Carol"]).unwrap());
+    assert_eq!((names(&one), names(&other)), (vec!["Bob".to_owned()], vec!["Carol".to_owned()]));
+    // The links of contacts that it does not run are known to it: none is used twice.
+    let refused = one.connect(&bobs, "Erin").unwrap_err().to_string();
+    assert_eq!(refused, r#"this link is that of "Dave" already: reconnect to that contact"#);
+    let own = find_connectoid(&other.link("Carol").unwrap().to_string()).unwrap();
+    let refused = one.connect(&own, "Erin").unwrap_err().to_string();
+    assert_eq!(refused, "this link was made here: open it on the other device");
 }
 
 #[test]

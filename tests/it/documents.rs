@@ -175,7 +175,16 @@ fn quoted(text: &str, quote: char) -> Vec<&str> {
 
 #[test]
 fn links_within_and_between_documents_lead_somewhere() {
-    for name in ["README.md", "SECURITY.md", "docs/protocol.md", "docs/threat-model.md", "docs/design.md"] {
+    for name in [
+        "README.md",
+        "SECURITY.md",
+        "docs/architecture.md",
+        "docs/client.md",
+        "docs/design.md",
+        "docs/protocol.md",
+        "docs/threat-model.md",
+        "docs/tools.md",
+    ] {
         let document = read(name);
         let folder = Path::new(name).parent().unwrap();
         for target in document.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {

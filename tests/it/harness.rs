@@ -52,6 +52,13 @@ pub fn keep() -> Keep {
     }
 }
 
+/// An address on which a server may listen, end, and listen again: of a port that the system gives to nobody who takes any.
+pub fn address_to_come_back_to() -> String {
+    let mut ports = 10_000 + std::process::id() as u16 % 10_000..30_000;
+    let free = ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    format!("127.0.0.1:{}", free.expect("some port is free"))
+}
+
 /// Another box each time.
 pub fn fresh_key() -> BoxKey {
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -355,6 +362,11 @@ impl Serving {
     pub fn start_with(args: &[&str], configure: impl FnOnce(&mut Command)) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_connectoid"));
         command.arg("serve").args(args);
+        Self::start_by(command, configure)
+    }
+
+    /// By a command that ends with `connectoid serve` and its options, such as one that enters a network.
+    pub fn start_by(mut command: Command, configure: impl FnOnce(&mut Command)) -> Self {
         clean_environment(&mut command);
         command.env("CONNECTOID_LISTEN", "127.0.0.1:0").envs(NO_RATES);
         configure(&mut command);
@@ -415,7 +427,11 @@ pub fn clean_environment(command: &mut Command) {
             command.env_remove(name);
         }
     }
-    command.env_remove("PORT").env_remove("DATABASE_URL").env_remove("XDG_DATA_HOME");
+    command
+        .env_remove("PORT")
+        .env_remove("DATABASE_URL")
+        .env_remove("XDG_DATA_HOME")
+        .env_remove("XDG_CONFIG_HOME");
 }
 
 /// A program from `examples/`, which `cargo test` builds, and `cargo test --test it` does not.
@@ -464,6 +480,24 @@ impl Running {
             }
         }
     }
+
+    /// Waits until it has ended, and looks at all that it printed.
+    pub fn ends(&mut self) {
+        let until = Instant::now() + Duration::from_secs(40);
+        loop {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.printed.push(line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break drop(self.child.wait()),
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("it does not end: {:#?}", self.printed),
+            }
+        }
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
 }
 
 impl Drop for Running {
@@ -505,11 +539,17 @@ impl Person {
         self.pipe(command, b"")
     }
 
-    fn pipe(&self, mut command: Command, stdin: &[u8]) -> Output {
+    /// A command as this person runs it: in the home folder, with `connectoid` on the path and no settings of the tester's.
+    pub fn at_home(&self, mut command: Command) -> Command {
         clean_environment(&mut command);
         let program = Path::new(env!("CARGO_BIN_EXE_connectoid")).parent().unwrap();
         let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
         command.env("HOME", self.home.path()).env("PATH", path).current_dir(self.home.path());
+        command
+    }
+
+    fn pipe(&self, command: Command, stdin: &[u8]) -> Output {
+        let mut command = self.at_home(command);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut input = child.stdin.take().unwrap();

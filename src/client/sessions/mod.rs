@@ -52,6 +52,8 @@ pub struct Sessions {
     goodbyes: Vec<Goodbye>,
     /// The boxes of contacts that are not run here: nobody's offer may lead back to one of them.
     other_boxes: HashSet<PublicKey>,
+    /// Where the other sides of those contacts are or were, and their nicknames: such a link was used already.
+    other_peers: HashMap<PublicKey, String>,
     live: BTreeMap<String, Live>,
     relays: Vec<Relay>,
     outgoing: Vec<Outgoing>,
@@ -126,6 +128,9 @@ pub enum NotDone {
     /// Nobody is known to be on the other side yet.
     #[error("nobody used the link for {0:?} yet: there is nobody to connect to")]
     NobodyThere(String),
+    /// No session is open.
+    #[error("{0:?} is not connected")]
+    NotConnected(String),
     /// There is no short authentication string yet.
     #[error("there is nothing to compare with {0:?} yet: connect first")]
     NothingToCompare(String),
@@ -166,15 +171,16 @@ impl Default for ShareOptions {
 const LOOK_EVERY: Duration = Duration::from_mins(10);
 
 impl Sessions {
-    /// The sessions of these contacts. `other_boxes` are the own boxes of contacts that another process runs.
-    pub fn new(
-        contacts: Vec<Contact>,
-        goodbyes: Vec<Goodbye>,
-        other_boxes: impl IntoIterator<Item = PublicKey>,
-    ) -> Self {
+    /// The sessions of these contacts. `others` are contacts that are not run here, but by another process for instance.
+    pub fn new(contacts: Vec<Contact>, goodbyes: Vec<Goodbye>, others: &[Contact]) -> Self {
         let contacts = contacts.into_iter().map(|contact| (contact.name.clone(), contact)).collect();
-        let other_boxes = other_boxes.into_iter().collect();
-        Self { contacts, goodbyes, other_boxes, boxes_changed: true, ..Self::default() }
+        let other_boxes = others.iter().flat_map(|other| &other.boxes).map(|own| own.key.public()).collect();
+        let boxes_of_peer = |other: &Contact| {
+            let boxes = other.peer.iter().flat_map(|peer| peer.boxes());
+            boxes.map(|key| (key, other.name.clone())).collect::<Vec<_>>()
+        };
+        let other_peers = others.iter().flat_map(boxes_of_peer).collect();
+        Self { contacts, goodbyes, other_boxes, other_peers, boxes_changed: true, ..Self::default() }
     }
 
     /// Takes up what was on its way when the program ended. Once, before anything else. Says again what the app may not have heard
@@ -328,8 +334,9 @@ impl Sessions {
         let own = OwnBox::generate(&mut turn.rng, connectoid.relays.clone(), connectoid.ext.clone());
         let taken =
             |contact: &&Contact| contact.peer.as_ref().is_some_and(|peer| peer.was_at(&connectoid.key));
-        if let Some(contact) = self.contacts.values().find(taken) {
-            return Err(NotDone::LinkTaken(contact.name.clone()));
+        let contact = self.contacts.values().find(taken).map(|contact| &contact.name);
+        if let Some(name) = contact.or(self.other_peers.get(&connectoid.key)) {
+            return Err(NotDone::LinkTaken(name.clone()));
         }
         let here = connectoid.relays.iter().filter(|relay| relay.is_loopback()).count();
         if here > 0 && here < connectoid.relays.len() {
@@ -359,14 +366,35 @@ impl Sessions {
         if self.live.get(name).is_some_and(|live| live.open.is_some()) {
             return Ok(());
         }
+        self.try_now(turn, name);
+        Ok(())
+    }
+
+    /// Makes a session again that is open, but whose packets do not get through any more: a new offer is made, for the same peer
+    /// connection (an ICE restart) or another. The open session stays until the new one is proven, or the app closes it.
+    ///
+    /// # Errors
+    /// If there is no such contact, or it is not connected.
+    pub fn renew(&mut self, turn: &mut Turn<'_>, name: &str) -> Result<(), NotDone> {
+        if !self.contacts.contains_key(name) {
+            return Err(NotDone::NoContact(name.to_owned()));
+        }
+        if self.live.get(name).is_none_or(|live| live.open.is_none()) {
+            return Err(NotDone::NotConnected(name.to_owned()));
+        }
+        self.try_now(turn, name);
+        Ok(())
+    }
+
+    /// Makes an offer, unless one is under way, and goes on with others.
+    fn try_now(&mut self, turn: &mut Turn<'_>, name: &str) {
         let under_way = self.is_under_way(turn, name);
-        let Some(contact) = self.contacts.get_mut(name) else { return Ok(()) };
+        let Some(contact) = self.contacts.get_mut(name) else { return };
         contact.connecting = Some(Connecting { since: turn.now, tries: u32::from(under_way) });
         contact.ended = None;
         self.store(name, PersistPoint::ConnectBegun);
         self.plan_next_try(turn, name);
         self.tick(turn);
-        Ok(())
     }
 
     /// Ends the session with a contact, and any attempt to make one. It can be made again.

@@ -119,7 +119,7 @@ fn a_clock_set_back_keeps_no_goodbye_for_ever() {
     let relays = vec![RELAY.parse().unwrap()];
     let (data, last) = (vec![7; 4096], Some(START));
     let goodbye = Goodbye { to, relays, ext: None, data, made: START, sent: 1, last };
-    let mut sessions = Sessions::new(Vec::new(), vec![goodbye], []);
+    let mut sessions = Sessions::new(Vec::new(), vec![goodbye], &[]);
     // From here on the clock is a day behind.
     let mut hours_later = |sessions: &mut Sessions, hours: u64| {
         let (now, elapsed) = (START - DAY + hours * 3_600_000, Duration::from_hours(hours));

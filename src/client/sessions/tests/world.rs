@@ -275,7 +275,7 @@ impl World {
         let contacts: Vec<Contact> =
             this.disk.values().map(|contact| serde_json::from_str(contact).unwrap()).collect();
         let goodbyes: Vec<Goodbye> = serde_json::from_str(&this.goodbyes).unwrap();
-        this.sessions = Sessions::new(contacts, goodbyes, []);
+        this.sessions = Sessions::new(contacts, goodbyes, &[]);
         // The other ends of its channels notice.
         let mine: Vec<_> =
             self.peers.iter().filter(|(who, _)| who.0 == end).map(|(who, peer)| (*who, peer.other)).collect();
