@@ -44,7 +44,7 @@ def connect(place, options, relay, number):
     link = share.line()
     begun = time.monotonic()
     bobs = place.start([options.program, "connect", link, "--for", "Alice", "--timing"], env=bob)
-    line = bobs.line(lambda line: line.startswith('{"relay_ms":'), "err", options.patience)
+    line = bobs.line(lambda line: line.startswith('{') and '"relay_ms":' in line, "err", options.patience)
     seen = (time.monotonic() - begun) * 1000
     for process in (bobs, share):
         process.stop()
