@@ -81,10 +81,8 @@ fn two_apps_connect_and_channels_carry_what_is_sent() {
         let (mut alice, mut bob) =
             (App::open(&alice, Options::default()), App::open(&bob, Options::default()));
         let link = alice.share(&relay.url);
-        let start = Instant::now();
         bob.connect(&link);
         both(&mut alice, &mut bob, |alice, bob| alice.is_connected() && bob.is_connected()).await;
-        eprintln!("connected in {:?}: {:?}", start.elapsed(), bob.node.timing("Alice"));
 
         let mut own = bob.node.open("Alice", "test").unwrap();
         own.send(Message::Text("héllo".to_owned())).await.unwrap();
@@ -105,6 +103,23 @@ fn two_apps_connect_and_channels_carry_what_is_sent() {
 
         bob.node.client().disconnect("Alice").unwrap();
         both(&mut alice, &mut bob, |alice, bob| !alice.is_connected() && !bob.is_connected()).await;
+        alice.node.client().reconnect("Bob").unwrap();
+        both(&mut alice, &mut bob, |alice, bob| alice.is_connected() && bob.is_connected()).await;
+    });
+}
+
+#[test]
+fn a_session_without_app_data_closes_and_can_be_made_again() {
+    let (relay, alice, bob) = (relay(), Person::new(), Person::new());
+    runtime().block_on(async {
+        let idle = Options { idle: Some(Duration::from_secs(1)), ..Options::default() };
+        let (mut alice, mut bob) = (App::open(&alice, Options::default()), App::open(&bob, idle));
+        let link = alice.share(&relay.url);
+        bob.connect(&link);
+        both(&mut alice, &mut bob, |alice, bob| alice.is_connected() && bob.is_connected()).await;
+        let begun = Instant::now();
+        both(&mut alice, &mut bob, |alice, bob| !alice.is_connected() && !bob.is_connected()).await;
+        assert!(begun.elapsed() > Duration::from_millis(500), "not before it was idle");
         alice.node.client().reconnect("Bob").unwrap();
         both(&mut alice, &mut bob, |alice, bob| alice.is_connected() && bob.is_connected()).await;
     });
