@@ -26,8 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(super) struct Bindings {
     under_way: Vec<Binding>,
-    /// The replies that came.
-    pub(super) answered: usize,
 }
 
 struct Binding {
@@ -61,10 +59,8 @@ impl Bindings {
         server: SocketAddr,
     ) {
         for from in sockets {
-            let reaches =
-                from.is_ipv4() == server.is_ipv4() && (!from.ip().is_loopback() || server.ip().is_loopback());
             let asked = self.under_way.iter().any(|binding| binding.from == from && binding.server == server);
-            if reaches && !asked {
+            if reaches(from, server) && !asked {
                 let id = TransactionId::generate();
                 self.under_way.push(Binding { from, server, id, since: now, sent: 0 });
             }
@@ -105,9 +101,13 @@ impl Bindings {
         let index = self.under_way.iter().position(is)?;
         self.under_way.swap_remove(index);
         let mapped = message.attribute::<XorMappedAddress>().ok().map(|mapped| mapped.addr(id));
-        self.answered += usize::from(mapped.is_some());
         Some(mapped.map(|mapped| Mapped { base: to, mapped }))
     }
+}
+
+/// Whether a socket can reach a server: both are of one family, and one's own machine reaches nothing but itself from its own address.
+pub(super) fn reaches(own: SocketAddr, server: SocketAddr) -> bool {
+    own.is_ipv4() == server.is_ipv4() && (!own.ip().is_loopback() || server.ip().is_loopback())
 }
 
 impl Binding {
@@ -158,7 +158,6 @@ mod tests {
         assert_eq!(bindings.take(own, server, reply), Some(Some(Mapped { base: own, mapped })));
         assert_eq!(bindings.take(own, server, reply), None);
         assert!(!bindings.waits());
-        assert_eq!(bindings.answered, 1);
     }
 
     #[test]
@@ -168,6 +167,6 @@ mod tests {
         bindings.ask(start, ["192.0.2.7:1".parse().unwrap()].into_iter(), "192.0.2.1:3478".parse().unwrap());
         let sent: usize =
             (0..60).map(|tenth| bindings.due(start + Duration::from_millis(tenth * 100)).len()).sum();
-        assert_eq!((sent, bindings.waits(), bindings.answered), (5, false, 0));
+        assert_eq!((sent, bindings.waits()), (5, false));
     }
 }

@@ -10,7 +10,7 @@ use str0m::{Candidate, Input};
 use tokio::time;
 
 use super::{
-    super::{addresses, turn::Turn},
+    super::{addresses, stun::reaches, turn::Turn},
     Connection, Told, clock,
 };
 
@@ -62,10 +62,7 @@ impl Connection {
     pub(super) fn ask(&mut self, server: usize, addresses: &[SocketAddr], now: Instant) {
         let first = |v4: bool| addresses.iter().find(|address| address.is_ipv4() == v4).copied();
         for address in [first(true), first(false)].into_iter().flatten() {
-            let reach = |own: &SocketAddr| {
-                own.is_ipv4() == address.is_ipv4() && (!own.ip().is_loopback() || address.ip().is_loopback())
-            };
-            let own: Vec<SocketAddr> = self.sockets.local().filter(reach).collect();
+            let own: Vec<SocketAddr> = self.sockets.local().filter(|own| reaches(*own, address)).collect();
             let Some(turn) = server.checked_sub(self.options.stun.len()) else {
                 self.stun.ask(now, own.into_iter(), address);
                 continue;
