@@ -89,7 +89,7 @@ impl Contacts {
         let keystore = self.home.keystore()?;
         let keys = keystore.load()?;
         if keys.contacts.is_empty() {
-            say("no contacts yet: make a link with connectoid link --for NAME");
+            say("no contacts yet: connectoid share --for NAME makes a link and waits for whoever uses it");
         }
         for contact in &keys.contacts {
             let row = Row::of(contact, mailbox(contact)?);

@@ -386,7 +386,12 @@ fn contacts_are_listed_without_their_secrets() {
     let alice = Person::new();
     assert_eq!(
         seen(&alice.run(&["contacts"], "")),
-        (0, String::new(), "no contacts yet: make a link with connectoid link --for NAME\n".into())
+        (
+            0,
+            String::new(),
+            "no contacts yet: connectoid share --for NAME makes a link and waits for whoever uses it\n"
+                .into()
+        )
     );
     let bob = alice.ok(&[&FOR_BOB[..], &["--expires", "never", "--ext", "x"]].concat(), "");
     let carol = alice.ok(&["link", "--relay", RELAY, "--for", "Carol", "--expires", "0s", "--no-secret"], "");
