@@ -46,6 +46,11 @@ use crate::{
 /// How long what was sent may take to be confirmed before the program ends.
 const FAREWELL: Duration = Duration::from_secs(3);
 
+/// How long the boxes of a contact that the other side ended may take to be deleted before the program ends, and how often is looked
+/// whether they are.
+const DELETING: Duration = Duration::from_secs(15);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// After how long without a session it is said what is waited for, again.
 const STILL_WAITING: Duration = Duration::from_secs(60);
 
@@ -494,9 +499,19 @@ impl Meeting {
         }
     }
 
-    /// Closes the session, once all that was sent is confirmed.
+    /// Closes the session, once all that was sent is confirmed. If the other side ended the contact its boxes are deleted at their
+    /// relays, and then its keys; what cannot be reached in that time is left to `connectoid unshare`.
     async fn leave(&mut self) {
         drop(time::timeout(FAREWELL, self.node.disconnect(&self.name)).await);
+        let deleting = async {
+            while self.node.client().contact(&self.name).is_some_and(|contact| contact.leaving.is_some()) {
+                // That it is gone is no event.
+                if let Ok(Err(_)) = time::timeout(LOOK_AGAIN, self.node.next()).await {
+                    return;
+                }
+            }
+        };
+        drop(time::timeout(DELETING, deleting).await);
     }
 
     fn print_timing(&mut self) -> Result<(), Failure> {

@@ -495,6 +495,11 @@ impl Contact {
         Ok(())
     }
 
+    /// Whether a note to the link by `ik` used up the counter `n`.
+    pub(super) fn counted_note(&self, ik: &PublicKey, n: u64) -> bool {
+        self.seen.iter().any(|seen| seen.ik == *ik && !is_new(&seen.n, n))
+    }
+
     /// Whether another note of so many bytes has room in the inbox.
     fn has_room_for(&self, bytes: usize) -> bool {
         let held: usize = self.inbox.iter().map(|note| note.note.len()).sum();
@@ -631,14 +636,20 @@ impl Peer {
 
 /// Counts `n` among the highest seen.
 fn count(seen: &mut BTreeSet<u64>, n: u64) -> Result<(), NotTaken> {
-    let below_all = seen.len() >= WINDOW && seen.first().is_some_and(|lowest| n < *lowest);
-    if (below_all || !seen.insert(n)) && holds(Defence::Counter) {
+    if !is_new(seen, n) && holds(Defence::Counter) {
         return Err(NotTaken::Repeated);
     }
+    seen.insert(n);
     if seen.len() > WINDOW {
         seen.pop_first();
     }
     Ok(())
+}
+
+/// Whether a counter was not seen before, and is not below all that are remembered.
+fn is_new(seen: &BTreeSet<u64>, n: u64) -> bool {
+    let below_all = seen.len() >= WINDOW && seen.first().is_some_and(|lowest| n < *lowest);
+    !below_all && !seen.contains(&n)
 }
 
 /// Keeps the highest of both.

@@ -167,11 +167,12 @@ impl<D: Disk> Client<D> {
     /// # Errors
     /// If what came cannot be stored; call it again once that is mended, or after a pause: it fails at once as long as it is not.
     pub async fn next(&mut self) -> Result<Signal, ClientError> {
-        self.carry_out()?;
+        let mut stored = self.carry_out();
         loop {
             if let Some(signal) = self.signals.pop_front() {
                 return Ok(signal);
             }
+            std::mem::replace(&mut stored, Ok(()))?;
             let wake = self.sessions.wake_at().map(|at| at.saturating_sub(self.clock.elapsed()));
             tokio::select! {
                 Some(done) = self.requests.join_next() => {
@@ -402,7 +403,12 @@ impl<D: Disk> Client<D> {
     fn carry_out(&mut self) -> Result<(), ClientError> {
         loop {
             if let Some((contact, why)) = &self.unstored {
-                self.disk.store(&self.sessions, contact, *why)?;
+                if let Err(error) = self.disk.store(&self.sessions, contact, *why) {
+                    while let Some(Output::Signal(signal)) = self.sessions.poll_urgent() {
+                        self.signals.push_back(signal);
+                    }
+                    return Err(error.into());
+                }
                 self.unstored = None;
             }
             let Some(output) = self.sessions.poll() else { return Ok(()) };

@@ -20,7 +20,7 @@ use connectoid::{
         Client, ClientError, Disk, KeysOnDisk, Signal,
         contact::LinkState,
         keystore::{Keystore, KeystoreError, Passphrase},
-        sessions::{Event, PersistPoint, Sessions, ShareOptions, Side},
+        sessions::{Alarm, Event, PersistPoint, Sessions, ShareOptions, Side},
         transport::Transport,
     },
     clock::SystemClock,
@@ -476,6 +476,32 @@ fn what_is_told_while_the_disk_is_full_is_not_lost() {
     assert!(alice.has(&Event::Shared { contact: "Carol".into() }));
     assert!(alice.client.link("Carol").is_some_and(|link| link.secret.is_some()));
     assert!(alice.client.link("Bob").is_none(), "that one was used");
+}
+
+#[test]
+fn a_full_disk_keeps_no_session_open() {
+    let (relay, alice, bob, runtime) = (relay(), Person::new(), Person::new(), runtime());
+    let _entered = runtime.enter();
+    let full = Arc::new(AtomicBool::new(false));
+    let (disk, sessions) = KeysOnDisk::open(Keystore::new(alice.keys_file())).unwrap();
+    let is_full = full.clone();
+    let disk = Full { disk, is_full: move |_| is_full.load(Ordering::SeqCst) };
+    let client = Client::with(sessions, disk, Transport::new(), Arc::new(SystemClock), rng()).unwrap();
+    let (mut alice, mut bob) = (End::of(client), End::open(&bob));
+    let link = alice.share(&[&relay.url]);
+    bob.connect(&link);
+    runtime.block_on(both(&mut alice, &mut bob, are_settled));
+
+    full.store(true, Ordering::SeqCst);
+    let is_full = "cannot use keys.json: the disk is full";
+    assert_eq!(alice.client.verify("Bob", false).unwrap_err().to_string(), is_full);
+    let gone = Event::Disconnected { contact: "Alice".into() };
+    runtime.block_on(both(&mut alice, &mut bob, |_, bob| bob.has(&gone)));
+    let alarm = Event::Alarm { contact: "Bob".into(), alarm: Alarm::StringsDiffer };
+    assert!(alice.has(&alarm));
+    full.store(false, Ordering::SeqCst);
+    let disconnected = Event::Disconnected { contact: "Bob".into() };
+    runtime.block_on(one(&mut alice, |end: &End<_>| end.has(&disconnected)));
 }
 
 #[test]

@@ -179,6 +179,7 @@ impl Sessions {
             // Counted all the same, if its signer is known: it cannot become right later.
             if pinned.is_some() {
                 self.count(name, ik, n)?;
+                self.store(name, PersistPoint::AnswerTaken);
             }
             return Err(Skip::NoSuchOffer);
         }
@@ -255,6 +256,7 @@ impl Sessions {
         let connectoid = offer.connectoid;
         if !peer.offers_from(connectoid.clone(), n) {
             if holds(Defence::Overtaken) {
+                self.store(name, PersistPoint::OfferTaken);
                 self.skipped(name, relay, Skip::Overtaken);
                 return true;
             }
@@ -298,10 +300,13 @@ impl Sessions {
             return Err(Skip::Repeated);
         }
         let to_link = contact.link_box().is_some_and(|link| link.key.public() == key);
+        let counted = contact.counted_note(&incoming.ik, incoming.n);
         if let (true, Some(link)) = (to_link, &mut contact.link) {
             let same = contact.peer.as_ref().is_some_and(|peer| peer.ik == Some(incoming.ik));
             match link.state {
                 LinkState::Closed => return Err(Skip::LinkClosed),
+                // What does not count must not claim.
+                LinkState::Open if !same && counted => return Err(Skip::Repeated),
                 LinkState::Open if !same => {
                     (link.state, link.claimed) = (LinkState::Claimed, Some(turn.now));
                     contact.peer = Some(Peer::at(connectoid.clone()));

@@ -246,6 +246,15 @@ impl Sessions {
         self.outputs.pop_front()
     }
 
+    /// What may be done even if something that is to be stored before it cannot be: a session that is to be closed must not
+    /// stay open because a disk is full, and people must hear of an alarm.
+    pub fn poll_urgent(&mut self) -> Option<Output> {
+        let is_urgent = |output: &Output| {
+            matches!(output, Output::Signal(Signal::Close { .. } | Signal::Event(Event::Alarm { .. })))
+        };
+        self.outputs.remove(self.outputs.iter().position(is_urgent)?)
+    }
+
     /// When [`Sessions::tick`] is due, on the clock of [`Turn::elapsed`]; `None` if nothing is planned.
     pub fn wake_at(&self) -> Option<Duration> {
         let tries = self.live.values().filter_map(|live| live.next_try);

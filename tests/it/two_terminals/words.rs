@@ -191,3 +191,17 @@ fn a_link_that_nobody_uses_expires() {
     let expired = "the link for \"Bob\" was not used in time, and is not answered any more";
     sharing.fails(4, expired);
 }
+
+#[test]
+fn who_waits_for_somebody_that_ended_the_contact_keeps_no_key_of_it() {
+    let (alice, bob) = (person(), person());
+    let relay = relay(alice.home.path());
+    put(&alice, "f", b"hello");
+    let (sharing, link) = share(&alice, &relay.url, &["--file", "f"]);
+    connect(&bob, &link, &["--into", "."]).well();
+    sharing.well();
+    alice.ok(&["unshare", "Bob", "--yes"], "");
+    let over = "\"Alice\" ended this contact: its keys are deleted here, too";
+    Terminal::run(&bob, &["connect", "Alice", "--into", "."]).fails(4, over);
+    assert_eq!(bob.ok(&["contacts"], ""), "");
+}

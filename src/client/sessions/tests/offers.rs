@@ -184,3 +184,19 @@ fn an_offer_with_counter_0_claims_nothing() {
     deliver(&mut world, 0, "Bob", link.key, offer(1));
     assert_eq!(state(&world), LinkState::Claimed);
 }
+
+#[test]
+fn an_offer_that_does_not_count_claims_no_link() {
+    let mut world = World::new(64, 2, &[RELAY]);
+    let link = world.share(0, "Bob");
+    let (mallory, own) = stranger(64);
+    deliver(&mut world, 0, "Bob", link.key, sealed_by(&mallory, 5, &link, &Content::Note(b"hello".to_vec())));
+    deliver(&mut world, 0, "Bob", link.key, sealed_by(&mallory, 5, &link, &offer_from(own)));
+    let repeated = |event: &Event| matches!(event, Event::Skipped { why: Skip::Repeated, .. });
+    assert_eq!(world.told(0, repeated), 1);
+    assert_eq!(world.contact(0, "Bob").link.as_ref().unwrap().state, LinkState::Open);
+    assert!(world.contact(0, "Bob").peer.is_none());
+    world.connect(1, &link, "Alice");
+    assert!(world.run(5 * MINUTE, |world| world.connected(0) == 1 && world.connected(1) == 1));
+    assert_eq!(world.told(0, |event| matches!(event, Event::Alarm { .. })), 0);
+}
