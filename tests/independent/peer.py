@@ -834,6 +834,26 @@ def seal_(args):
     return message_seal(pub, secret, sign_key, compact({**payload, **body}))
 
 
+def link(args):
+    text, place = find_connectoid(sys.stdin.buffer.read().decode())
+    return json.dumps({"connectoid": write_connectoid(parse_connectoid(text)), "place": place})
+
+
+def transcript_(args):
+    one = unjson(sys.stdin.buffer.read(), "the connection")
+    th = transcript(one["offer"].encode(), one["answer"].encode())
+    secrets = one["secretO"] and bytes.fromhex(one["secretO"]), bytes.fromhex(one["secretA"])
+    names = ("rO", "rA", "nonceO", "nonceA", "fpO", "fpA")
+    r_o, r_a, nonce_o, nonce_a, fp_o, fp_a = (unhex(one[name], name, 32) for name in names)
+    kdc = data_channel_key(th, *secrets)
+    sas = short_string(th, secrets[0] or bytes(32), secrets[1], r_o, r_a)
+    return json.dumps({
+        "sas": {name: sas[name] for name in ("raw", "emoji", "numbers")},
+        "proofO": proof(kdc, b"\x4f", nonce_a, nonce_o, fp_o, fp_a).hex(),
+        "proofA": proof(kdc, b"\x41", nonce_o, nonce_a, fp_a, fp_o).hex(),
+    })
+
+
 def vectors(args):
     with open(args.file, "rb") as f:
         v = unjson(f.read(), args.file)
@@ -881,6 +901,8 @@ def parse(argv):
         ("--to-pub", need), ("--secret", may), ("--sign-key", need), ("--n", number), ("--ts", number),
         ("--note-file", may), ("--body", may),
     )  # fmt: skip
+    command(link, "link", "stdin: a link; print its connectoid and where it stood")
+    command(transcript_, "transcript", "stdin: a connection as in the vectors; print what follows from its fields")
     command(vectors, "vectors", "check a file of vectors", ("file", may))
     return parser.parse_args(joined(argv))
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{RELAY, parts, relay, seen},
-    harness::{KEY, Person, Serving, peer, post, stderr},
+    harness::{KEY, Peer, Person, Serving, post, stderr},
     notes::{link, nothing_new},
 };
 
@@ -307,21 +307,25 @@ fn openssl_answers_as_the_program_does() {
 
 #[test]
 fn a_second_implementation_speaks_with_this_one() {
+    speaks_with_this_one(Peer::Python);
+}
+
+#[test]
+fn the_browser_library_speaks_with_this_one() {
+    speaks_with_this_one(Peer::Web);
+}
+
+fn speaks_with_this_one(peer: Peer) {
     let (relay, alice) = (relay(), Person::new());
     let url = &relay.url;
     let link = alice.ok(&["link", "--relay", url, "--for", "Bob"], "");
     let (key, secret, private) = (parts(&link)[0], secret_of(&link), private_key_of(&alice));
-    let peer = |args: &[&str], stdin: &str| {
-        let output = peer(args, stdin);
-        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
-        String::from_utf8(output.stdout).unwrap()
-    };
 
     // Theirs, received here.
-    let signer: Value = serde_json::from_str(&peer(&["keygen"], "")).unwrap();
-    fs::write(alice.path("note"), "hello from Python\n").unwrap();
+    let signer: Value = serde_json::from_str(&peer.ok(&["keygen"], "")).unwrap();
+    fs::write(alice.path("note"), "hello from there\n").unwrap();
     let (note, signer) = (alice.path("note"), signer["sk"].as_str().unwrap().to_owned());
-    let sealed = peer(
+    let sealed = peer.ok(
         &[
             "seal",
             "--to-pub",
@@ -341,12 +345,12 @@ fn a_second_implementation_speaks_with_this_one() {
     );
     let send = json!({"pub": key, "ext": null, "action": "send", "data": sealed.trim_end()});
     assert_eq!(post(url, &send.to_string()).body, r#"{"ok":true}"#);
-    assert_eq!(alice.ok(&["receive", "Bob"], ""), "hello from Python\n");
+    assert_eq!(alice.ok(&["receive", "Bob"], ""), "hello from there\n");
 
     // Ours, opened there: the note, then the question of a live relay.
     let request: Value =
         serde_json::from_str(&alice.ok(&["seal", link.trim_end()], "hello from Rust")).unwrap();
-    let opened = peer(
+    let opened = peer.ok(
         &["open", "--sk", &private, "--pub", key, "--secret", &secret],
         request["data"].as_str().unwrap(),
     );
@@ -358,7 +362,7 @@ fn a_second_implementation_speaks_with_this_one() {
     assert_eq!(post(url, &request.to_string()).body, r#"{"ok":true}"#);
     let check = json!({"pub": key, "ext": null, "action": "check", "at": 0});
     let question = post(url, &check.to_string()).body;
-    let answer = peer(&["answer", "--sk", &private, "--pub", key, "--relay", url], &question);
+    let answer = peer.ok(&["answer", "--sk", &private, "--pub", key, "--relay", url], &question);
     let answer: Value = serde_json::from_str(&answer).unwrap();
     let receive = json!({"pub": key, "ext": null, "action": "receive", "answer": answer["answer"], "at": 0, "limit": 1});
     assert_eq!(post(url, &receive.to_string()).json()["data"], request["data"]);

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Kind, Person, Serving, TestDatabase, base64url_to_hex, peer, post, stderr, stdout};
+use crate::harness::{Kind, Peer, Person, Serving, TestDatabase, base64url_to_hex, post, stderr, stdout};
 
 fn deliver(database: &TestDatabase) {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/chromium-offer.json");
@@ -40,23 +40,24 @@ fn deliver(database: &TestDatabase) {
     let received = post(&url, &request);
     assert_eq!(received.status, 200);
 
-    // The second implementation opens it, with the key from Alice's file.
+    // The other implementations open it, with the key from Alice's file.
     let keys: Value = serde_json::from_slice(&fs::read(alice.keys_file()).unwrap()).unwrap();
     let contact = &keys["contacts"][0]["boxes"][0];
-    let opened = peer(
-        &[
-            "open",
-            &format!("--sk={}", base64url_to_hex(contact["key"].as_str().unwrap())),
-            &format!("--pub={public}"),
-            &format!("--secret={}", contact["secret"].as_str().unwrap()),
-        ],
-        received.json()["data"].as_str().unwrap(),
-    );
-    let payload: Value =
-        serde_json::from_str(&stdout(&opened)).unwrap_or_else(|_| panic!("{}", stderr(&opened)));
-    assert_eq!(payload["typ"], "note");
-    let theirs = connectoid::protocol::base64url::decode(payload["note"].as_str().unwrap()).unwrap();
-    assert_eq!(theirs, offer);
+    for peer in Peer::ALL {
+        let opened = peer.ok(
+            &[
+                "open",
+                &format!("--sk={}", base64url_to_hex(contact["key"].as_str().unwrap())),
+                &format!("--pub={public}"),
+                &format!("--secret={}", contact["secret"].as_str().unwrap()),
+            ],
+            received.json()["data"].as_str().unwrap(),
+        );
+        let payload: Value = serde_json::from_str(&opened).unwrap();
+        assert_eq!(payload["typ"], "note");
+        let theirs = connectoid::protocol::base64url::decode(payload["note"].as_str().unwrap()).unwrap();
+        assert_eq!(theirs, offer, "{peer:?}");
+    }
 
     // And so does ours.
     assert_eq!(alice.ok(&["open", "--for", "Bob"], received.body).into_bytes(), offer);

@@ -584,17 +584,45 @@ pub fn python() -> PathBuf {
     )
 }
 
-/// The second implementation of the protocol.
-pub fn peer(args: &[&str], stdin: &str) -> Output {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/independent/peer.py");
-    let mut command = Command::new(python());
-    command.arg(script).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
-    child.wait_with_output().unwrap()
+/// Another implementation of the protocol, as a program: what both take and print is in `tests/independent/peer.py`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// The second implementation, written from docs/protocol.md alone.
+    Python,
+    /// The browser library, in Node.
+    Web,
 }
 
-/// A key of the keys file as `peer` takes it.
+impl Peer {
+    pub const ALL: [Self; 2] = [Self::Python, Self::Web];
+
+    /// Runs one of its commands.
+    pub fn run(self, args: &[&str], stdin: &str) -> Output {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (program, script) = match self {
+            Self::Python => (python(), "tests/independent/peer.py"),
+            Self::Web => ("node".into(), "web/tests/peer.js"),
+        };
+        let mut command = Command::new(&program);
+        command.arg(root.join(script)).args(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| {
+            panic!("{}: {error}: these tests need Python 3 and Node 20 or later", program.display())
+        });
+        // One that ends before it reads says why on stderr.
+        let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    /// As [`Peer::run`]; it must succeed. What it printed, without the end of the line.
+    pub fn ok(self, args: &[&str], stdin: &str) -> String {
+        let output = self.run(args, stdin);
+        assert!(output.status.success(), "{self:?} {args:?}: {}", stderr(&output));
+        stdout(&output).trim_end().to_owned()
+    }
+}
+
+/// A key of the keys file as [`Peer`] takes it.
 pub fn base64url_to_hex(text: &str) -> String {
     let bytes = connectoid::protocol::base64url::decode(text).unwrap();
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -3,18 +3,18 @@
 use std::{fs, path::Path};
 
 use connectoid::{
-    protocol::{Answer, Connectoid, Fingerprint, LinkSecret, RelayUrl, base64url},
+    protocol::{Answer, Connectoid, Ext, Fingerprint, LinkSecret, Place, RelayUrl, base64url, make_link},
     seal::{
         self, BoxKey, Mode, SigningKey,
-        message::{Content, Junk, OfferHash, open_message},
+        message::{Content, Junk, OfferHash, open_message, seal_message},
         question::{Secrets, ask, open_question, verify},
         transcript::{Role, Transcript, sas_commit},
     },
 };
-use rand::{SeedableRng as _, rngs::StdRng};
-use serde_json::Value;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use serde_json::{Value, json};
 
-use crate::harness::{peer, stderr, stdout};
+use crate::harness::{Peer, stderr, stdout};
 
 mod make;
 
@@ -159,7 +159,7 @@ fn the_second_implementation_reproduces_them_all() {
         ("sdp.json", 20),
         ("frames.json", 45),
     ] {
-        let output = peer(&["vectors", &path(name)], "");
+        let output = Peer::Python.run(&["vectors", &path(name)], "");
         assert_eq!(stdout(&output), format!("{checked} checked\n"), "{name}: {}", stderr(&output));
     }
 }
@@ -169,60 +169,147 @@ fn questions_cross_both_ways() {
     let mut rng = StdRng::seed_from_u64(1);
     let key = BoxKey::generate(&mut rng);
     let relay: RelayUrl = "https://connecto.id".parse().unwrap();
-    let (sk, public) = (key.to_bytes().iter().map(|b| format!("{b:02x}")).collect::<String>(), key.public());
-    let public = format!("--pub={public}");
-    let relay_flag = format!("--relay={relay}");
+    let private = format!("--sk={}", to_hex(&*key.to_bytes()));
+    let (public, relay_flag) = (format!("--pub={}", key.public()), format!("--relay={relay}"));
+    for peer in Peer::ALL {
+        let question = ask(&mut rng, &Secrets::one(&[7; 48]).unwrap(), &relay, &key.public(), 1000).unwrap();
+        let reply =
+            |relay: &str| format!(r#"{{"ok":true,"found":true,"question":"{question}","relay":"{relay}"}}"#);
+        let args = ["answer", &private, &public, &relay_flag];
+        let theirs: Value = serde_json::from_str(&peer.ok(&args, &reply("https://connecto.id"))).unwrap();
+        let ours = open_question(&key, &relay, &question).unwrap();
+        assert_eq!((&theirs["answer"], &theirs["t"]), (&base64url::encode(ours.0).into(), &1000.into()));
+        let refused = peer.run(&args, &reply("https://other.example"));
+        assert_eq!((stdout(&refused).as_str(), refused.status.code()), ("", Some(1)), "{peer:?}");
 
-    let question = ask(&mut rng, &Secrets::one(&[7; 48]).unwrap(), &relay, &key.public(), 1000).unwrap();
-    let reply = format!(r#"{{"ok":true,"found":true,"question":"{question}","relay":"{relay}"}}"#);
-    let theirs = peer(&["answer", &format!("--sk={sk}"), &public, &relay_flag], &reply);
-    let theirs: Value =
-        serde_json::from_str(&stdout(&theirs)).unwrap_or_else(|_| panic!("{}", stderr(&theirs)));
-    let ours = open_question(&key, &relay, &question).unwrap();
-    assert_eq!(theirs["answer"], base64url::encode(ours.0));
-
-    let asked = peer(&["question", &public, &relay_flag, &format!("--plaintext={}", "0a".repeat(56))], "");
-    assert_eq!(open_question(&key, &relay, stdout(&asked).trim()), Ok(Answer([0x0A; 56])));
+        let plaintext = format!("--plaintext={}", "0a".repeat(56));
+        let asked = peer.ok(&["question", &public, &relay_flag, &plaintext], "");
+        assert_eq!(open_question(&key, &relay, &asked), Ok(Answer([0x0A; 56])), "{peer:?}");
+    }
 }
 
-/// Messages of the vectors cross from us to them; here they come back, of every type, in both modes.
+/// Of every type, in both modes: ours opened by them, theirs opened here.
 #[test]
-fn messages_of_the_second_implementation_open() {
+fn messages_cross_both_ways() {
     let vectors = vectors("messages.json");
-    let signer = text(&vectors, "/signers/bob/sk");
-    let ik = SigningKey::from_bytes(&from_hex(signer)).unwrap().public();
-    for name in ["alice", "carol"] {
-        let key = BoxKey::from_bytes(&hex(&vectors, &format!("/boxes/{name}/sk"))).unwrap();
+    let signer_sk = text(&vectors, "/signers/bob/sk");
+    let signer = SigningKey::from_bytes(&from_hex(signer_sk)).unwrap();
+    let ik = signer.public();
+    let mut rng = StdRng::seed_from_u64(1);
+    for (peer, name) in Peer::ALL.into_iter().flat_map(|peer| [(peer, "alice"), (peer, "carol")]) {
+        let private = text(&vectors, &format!("/boxes/{name}/sk"));
+        let key = BoxKey::from_bytes(&from_hex(private)).unwrap();
         let secret = vectors["boxes"][name]["secret"].as_str();
         let secret = secret.map(|secret| LinkSecret::from_bytes(from_hex(secret).try_into().unwrap()));
+        let secret_flag = secret.as_ref().map(|s| format!("--secret={}", base64url::encode(s.expose())));
+        let run = |args: &[String], stdin: &str| {
+            let args: Vec<&str> = args.iter().chain(&secret_flag).map(String::as_str).collect();
+            peer.ok(&args, stdin)
+        };
         let mut types = Vec::new();
         for entry in vectors["good"].as_array().unwrap().iter().filter(|entry| entry["to"] == name) {
-            let mut body: Value = serde_json::from_str(entry["payload"].as_str().unwrap()).unwrap();
+            let payload: Value = serde_json::from_str(entry["payload"].as_str().unwrap()).unwrap();
+            let mut body = payload.clone();
             for field in ["v", "n", "ts", "to", "ik"] {
                 body.as_object_mut().unwrap().remove(field);
             }
-            let mut arguments = vec![
+            let open = |sealed: &[u8]| open_message(&key, secret.as_ref(), |_| Some(ik), sealed);
+            let known = open(&base64url::decode(entry["data"].as_str().unwrap()).unwrap()).unwrap().content;
+
+            let arguments = [
                 "seal".to_owned(),
                 format!("--to-pub={}", key.public()),
-                format!("--sign-key={signer}"),
+                format!("--sign-key={signer_sk}"),
                 "--n=77".to_owned(),
                 "--ts=5".to_owned(),
                 format!("--body={body}"),
             ];
-            arguments.extend(
-                secret.as_ref().map(|secret| format!("--secret={}", base64url::encode(secret.expose()))),
-            );
-            let output = peer(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), "");
-            let theirs = base64url::decode(stdout(&output).trim()).unwrap();
-            let ours = base64url::decode(entry["data"].as_str().unwrap()).unwrap();
-            let open = |sealed| open_message(&key, secret.as_ref(), |_| Some(ik), sealed);
-            let opened = open(&theirs).unwrap_or_else(|junk| panic!("{body} {junk}: {}", stderr(&output)));
-            assert!(opened.content == open(&ours).unwrap().content, "{body}");
+            let theirs = base64url::decode(&run(&arguments, "")).unwrap();
+            let opened = open(&theirs).unwrap_or_else(|junk| panic!("{peer:?} {body} {junk}"));
+            assert!(opened.content == known, "{peer:?} {body}");
             assert_eq!((opened.ik, opened.n, opened.ts), (ik, 77, 5));
             types.push(opened.content.typ());
+
+            let ours =
+                seal_message(&mut rng, &key.public(), secret.as_ref(), &signer, 78, 6, &known).unwrap();
+            let arguments = [
+                "open".to_owned(),
+                format!("--sk={private}"),
+                format!("--pub={}", key.public()),
+                format!("--ik={ik}"),
+            ];
+            let mut opened: Value =
+                serde_json::from_str(&run(&arguments, &base64url::encode(&ours.data))).unwrap();
+            opened.as_object_mut().unwrap().remove("noteText");
+            assert_eq!(opened, serde_json::from_slice::<Value>(&ours.payload).unwrap(), "{peer:?} {body}");
+            let (mut signed, mut given) = (opened, payload);
+            for field in ["n", "ts"] {
+                signed.as_object_mut().unwrap().remove(field);
+                given.as_object_mut().unwrap().remove(field);
+            }
+            assert_eq!(signed, given, "{peer:?}");
         }
         let all =
             ["offer", "answer", "candidate", "refuse", "refuse", "bye", "note", "note", "offer", "note"];
         assert_eq!(types, all);
+    }
+}
+
+/// Links that are in no file: what one writes the other reads, and writes the same.
+#[test]
+fn links_cross_both_ways() {
+    let mut rng = StdRng::seed_from_u64(1);
+    let all = ["https://one.example", "https://two.example/relay", "http://127.0.0.1:8080", "http://[::1]:1"];
+    for (count, form) in (1..=all.len()).zip(0..4) {
+        let connectoid = Connectoid {
+            key: BoxKey::generate(&mut rng).public(),
+            relays: all[..count].iter().map(|url| url.parse().unwrap()).collect(),
+            ext: (form & 1 == 1).then(|| Ext::from_data(&rng.random::<[u8; 32]>()).unwrap()),
+            secret: (form & 2 == 2).then(|| LinkSecret::generate(&mut rng)),
+        };
+        let place = if connectoid.secret.is_some() { Place::Fragment } else { Place::Query };
+        let link = make_link("https://app.example.com/a?b=c#/d", &connectoid, place).unwrap();
+        for peer in Peer::ALL {
+            let theirs: Value = serde_json::from_str(&peer.ok(&["link"], &link)).unwrap();
+            assert_eq!(theirs["connectoid"].as_str().unwrap().parse(), Ok(connectoid.clone()));
+            assert_eq!(theirs["connectoid"], connectoid.to_string(), "{peer:?}");
+            assert_eq!(theirs["place"], if place == Place::Query { "query" } else { "fragment" });
+            let refused = peer.run(&["link"], &link[..link.find(&connectoid.to_string()).unwrap() + 60]);
+            assert_eq!((stdout(&refused).as_str(), refused.status.code()), ("", Some(1)), "{peer:?}");
+        }
+    }
+}
+
+/// Proofs and short strings of connections that are in no file, with a secret and without.
+#[test]
+fn transcripts_are_the_same_everywhere() {
+    let mut rng = StdRng::seed_from_u64(1);
+    for with_secret in [true, false] {
+        let mut draw = || rng.random::<[u8; 32]>();
+        let (r_o, r_a, nonce_o, nonce_a) = (draw(), draw(), draw(), draw());
+        let (fp_o, fp_a, secret_a) = (draw(), draw(), draw());
+        let secret_o = with_secret.then(draw);
+        let one = json!({
+            "offer": "an offer: é", "answer": "an answer", "secretO": secret_o.map(|secret| to_hex(&secret)),
+            "secretA": to_hex(&secret_a), "rO": to_hex(&r_o), "rA": to_hex(&r_a),
+            "nonceO": to_hex(&nonce_o), "nonceA": to_hex(&nonce_a), "fpO": to_hex(&fp_o), "fpA": to_hex(&fp_a),
+        });
+        let transcript = Transcript::new(
+            "an offer: é".as_bytes(),
+            b"an answer",
+            secret_o.map(LinkSecret::from_bytes).as_ref(),
+            &LinkSecret::from_bytes(secret_a),
+        );
+        let (fp_o, fp_a) = (Fingerprint(fp_o), Fingerprint(fp_a));
+        let sas = transcript.sas(&r_o, &r_a);
+        let ours = json!({
+            "sas": {"raw": to_hex(&sas.to_bytes()), "emoji": sas.to_string(), "numbers": sas.numbers()},
+            "proofO": to_hex(&transcript.proof(Role::Offerer, &nonce_a, &nonce_o, &fp_o, &fp_a)),
+            "proofA": to_hex(&transcript.proof(Role::Answerer, &nonce_o, &nonce_a, &fp_a, &fp_o)),
+        });
+        for peer in Peer::ALL {
+            let theirs: Value = serde_json::from_str(&peer.ok(&["transcript"], &one.to_string())).unwrap();
+            assert_eq!(theirs, ours, "{peer:?}");
+        }
     }
 }

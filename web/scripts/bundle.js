@@ -1,0 +1,9 @@
+// Makes dist/connectoid.min.js: everything of `connectoid` in one file, for pages without a build step.
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { minified, WEB } from './minified.js';
+
+const { name, version, license } = JSON.parse(readFileSync(`${WEB}package.json`, 'utf8'));
+
+const code = await minified(`export * from './dist/index.js';`);
+writeFileSync(`${WEB}dist/connectoid.min.js`, `/*! ${name} ${version} | ${license} */\n${code}\n`);

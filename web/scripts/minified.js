@@ -1,0 +1,38 @@
+// What the library weighs at its best: esbuild bundles, terser minifies, names of inner properties as well.
+
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { minify } from 'terser';
+
+export const WEB = fileURLToPath(new URL('..', import.meta.url));
+
+/**
+ * Properties of what is only in memory and only the library's own: neither stored, nor sent, nor an app's, nor a browser's. The tests in
+ * Chromium run what came of it.
+ */
+const INNER = `
+  asked boxesChanged byItself candidatesSent candidatesTaken carryOut channels checking deletions
+  delivered drain due early elapsed expecting failed fromStart handshake hear held heldBytes inARow
+  interrupted isLive isStored junk lastId late letter live moves news nextTry offers outgoing own patience
+  peerNonce proof rA rO react receiving renews replies secretO stage toldDown transcript until vain waits
+  wokeUp`;
+
+/** The text of `contents`, a module in `web/`, with all that it imports. */
+export async function minified(contents) {
+  const { outputFiles } = await build({
+    stdin: { contents, resolveDir: WEB },
+    bundle: true,
+    charset: 'utf8',
+    format: 'esm',
+    target: 'es2022',
+    write: false,
+  });
+  const { code } = await minify(outputFiles[0].text, {
+    module: true,
+    ecma: 2022,
+    compress: { passes: 3, ecma: 2022 },
+    mangle: { properties: { regex: RegExp(`^(${INNER.trim().split(/\s+/).join('|')})$`) } },
+    format: { ascii_only: false },
+  });
+  return code;
+}

@@ -1,0 +1,472 @@
+// The client: what an app shares and connects with.
+//
+// What it does is in `sessions/`; `driver.ts` runs that.
+
+import { indexedDb } from './browser/indexed-db.js';
+import { watch } from './browser/presence.js';
+import { LABEL } from './browser/webrtc.js';
+import { type Bytes, text, utf8 } from './bytes.js';
+import { type Connectoid, formatConnectoid, isExt } from './connectoid.js';
+import {
+  type Contact,
+  connectoidOf,
+  type Ended,
+  isUnconnected,
+  type LinkState,
+  linkBox,
+  mayExchange,
+  mustVerify,
+  type Verification,
+} from './contact.js';
+import { type Driver, driver, report, type Take } from './driver.js';
+import { fail, missing } from './errors.js';
+import type { ClientEvent, Listener, Listeners } from './events.js';
+import { type FoundLink, findConnectoid, linkIn } from './link.js';
+import { href } from './link-of.js';
+import { type RelayUrl, relayUrl } from './relay-url.js';
+import { type Sas, sasOf } from './seal/transcript.js';
+import {
+  connect,
+  disconnect,
+  named,
+  notConnected,
+  note,
+  notesHandedOver,
+  noteTo,
+  reconnect,
+  rename,
+  renew,
+  share,
+  unshare,
+  verify,
+  wokeUp,
+} from './sessions/index.js';
+import { type Live, lives } from './sessions/state.js';
+import type { Storage } from './storage.js';
+
+/** Milliseconds, as all times here: of the page without anybody, and of a link. */
+const IDLE_AFTER = 3_600_000;
+const LINK_LIFE = 7 * 24 * 3_600_000;
+
+/** How a client runs. */
+export interface Options {
+  /** The relays at which this app's boxes are: one to four, `https`, or `http` on this machine. `share` needs them. */
+  relays?: string[];
+  /** The API key for these relays, if they ask for one. It becomes part of the links. */
+  ext?: string;
+  /** The name of the IndexedDB database, and of the lock that tabs share. `connectoid`, if absent. */
+  name?: string;
+  /** Where contacts and keys are kept. IndexedDB, if absent. */
+  storage?: Storage;
+  /** The STUN and TURN servers. None, if absent: then only two who see each other's addresses connect, in one network mostly. */
+  iceServers?: RTCIceServer[];
+  /** What makes peer connections: that of the browser, if absent. With `null`, or where there is none, there are only notes. */
+  webrtc?: typeof RTCPeerConnection | null;
+  /** Where there is no document: whether to wait at the relays for whatever comes, instead of checking once a minute. */
+  foreground?: boolean;
+  /** After how many milliseconds without anybody at the page nothing is checked any more, until somebody is. An hour, if absent; `Infinity`: never. */
+  idleAfter?: number;
+  /** Whether this tab takes over from another one that runs the contacts. It does, if absent. */
+  takeOver?: boolean;
+  /**
+   * Whether a session that broke is made again without being asked, and at the next start one that was open when the page was closed.
+   * It is, if absent; not after `disconnect` by either side.
+   */
+  reconnect?: boolean;
+  /** Listeners that miss nothing. */
+  on?: Listeners;
+}
+
+/** How `share` makes a link. */
+export interface ShareOptions {
+  /** The page that the link leads to. This page, if absent. */
+  url?: string | URL;
+  /** Milliseconds until nobody can use it any more. Seven days, if absent; never, if `Infinity`. */
+  expiresIn?: number;
+  /** Makes a link without a secret, for a place where others can read it: its contact is unproven until both compared their strings. */
+  withoutSecret?: boolean;
+}
+
+/** Where a contact is: its link waits to be used; an attempt to connect goes on; there is a session; there is none; it is being deleted. */
+export type ContactState = 'waiting' | 'connecting' | 'connected' | 'offline' | 'leaving';
+
+/** What an app may know of a contact: a view as of now, without keys. Times are Unix milliseconds. */
+export interface ContactInfo {
+  readonly name: string;
+  readonly made: number;
+  /** When the other side last proved to be there. */
+  readonly lastSeen: number | undefined;
+  readonly state: ContactState;
+  /** Whether app data may flow in the open session. */
+  readonly mayExchange: boolean;
+  readonly verification: Verification;
+  /** The short authentication string to compare; none before the first session. */
+  readonly sas: Sas | undefined;
+  /** Whether app data waits until the two people compared their strings. */
+  readonly mustVerify: boolean;
+  /** How far the link is that was shared; none if the other side shared one. */
+  readonly linkState: LinkState | undefined;
+  /** The connectoid that was shared, as long as it may be used. */
+  readonly link: string | undefined;
+  /** When it expires. */
+  readonly expires: number | undefined;
+  /** When somebody else was first seen to use the link. */
+  readonly usedTwice: number | undefined;
+  /** How the last attempt to connect ended without a session. */
+  readonly ended: Ended | undefined;
+  /** How many notes wait. */
+  readonly notes: number;
+}
+
+/** A note that came. */
+export interface Note {
+  /** What was written, if it is text. */
+  readonly text: string | undefined;
+  readonly bytes: Uint8Array;
+  /** When it was written, as its writer says. Unix milliseconds. */
+  readonly written: number;
+  /** Whether the contact wrote it; else anybody who had the link. */
+  readonly proven: boolean;
+}
+
+/**
+ * Runs the contacts of an app.
+ *
+ * All of its calls are done one after the other. A call whose promise is fulfilled has stored what must be stored; one that rejects
+ * with the code `storage` took effect, but is not stored yet, and nothing of it leaves this device before it is. What rejects is a
+ * `ConnectoidError`.
+ *
+ * The peer connections are the library's: an app opens data channels on them, and negotiates nothing else.
+ */
+export class Client {
+  readonly #relays: RelayUrl[];
+  readonly #ext: string | undefined;
+  readonly #hasWebrtc: boolean;
+  readonly #driver: Driver;
+  readonly #unwatch: (() => void) | undefined;
+  readonly #listeners = new Map<string, Set<(event: never) => void>>();
+
+  /**
+   * Opens the contacts that are stored and begins to run them. Its events come later than whatever follows `await` at once.
+   *
+   * Rejects with `unsupported` where IndexedDB, Web Locks or WebCrypto are missing (a page must come over https or from localhost),
+   * and with `argument` if an option makes no sense.
+   */
+  static async open(options: Options = {}): Promise<Client> {
+    const client = new Client(options);
+    try {
+      await client.#driver.open(options.takeOver ?? true);
+    } catch (error) {
+      await client.close();
+      throw error;
+    }
+    return client;
+  }
+
+  private constructor(options: Options) {
+    const { name = 'connectoid', iceServers = [], idleAfter = IDLE_AFTER, ext } = options;
+    const { webrtc: Rtc = globalThis.RTCPeerConnection, foreground = false } = options;
+    if (!globalThis.crypto?.subtle) {
+      missing('WebCrypto');
+    }
+    const { relays = [] } = options;
+    if (!Array.isArray(relays) || relays.length > 4) {
+      argument('relays');
+    }
+    this.#relays = relays.map(text => relayUrl(text) ?? argument('relays'));
+    if (ext && !isExt(ext)) {
+      argument('ext');
+    }
+    positive('idleAfter', idleAfter);
+    this.#ext = ext || undefined;
+    const make = Rtc ? () => new Rtc({ iceServers }) : undefined;
+    try {
+      // What it does not take now it would not take later.
+      make?.().close();
+    } catch (cause) {
+      argument('iceServers', cause);
+    }
+    this.#hasWebrtc = !!make;
+    for (const [type, listener] of Object.entries(options.on ?? {})) {
+      this.on(type as ClientEvent['type'], listener as Listener<ClientEvent['type']>);
+    }
+    const runs = driver(
+      options.storage ?? indexedDb(name),
+      make,
+      () => page?.now() ?? { foreground, idle: false },
+      event => this.#tell(event),
+      options.reconnect ?? true,
+    );
+    const page =
+      globalThis.document &&
+      watch(idleAfter, {
+        changed: () => runs.react(() => {}),
+        wokeUp: () => runs.react(wokeUp),
+        left: () => runs.connections.close(),
+      });
+    this.#driver = runs;
+    this.#unwatch = page?.end;
+  }
+
+  /** Whether this client runs the contacts. Another tab of the app may do. */
+  get active(): boolean {
+    return this.#driver.isActive();
+  }
+
+  /** All contacts, by name. */
+  get contacts(): ContactInfo[] {
+    const contacts = lives(this.#driver.state()).map(live => this.#info(live));
+    return contacts.sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** The contact of this name. */
+  contact(name: string): ContactInfo | undefined {
+    const live = this.#find(name);
+    return live && this.#info(live);
+  }
+
+  /**
+   * Makes a contact and a link for it, which is stored by then: `url` with the connectoid in its fragment, beside what else is there;
+   * the connectoid alone where there is no URL. Give it to one person.
+   */
+  async share(name: string, options: ShareOptions = {}): Promise<string> {
+    const { url, expiresIn = LINK_LIFE, withoutSecret = false } = options;
+    const link = linkAt(url);
+    positive('expiresIn', expiresIn);
+    const sharing = { relays: this.#relays, ext: this.#ext, expiresIn, withoutSecret };
+    return link(await this.#call(s => share(s, name, sharing)));
+  }
+
+  /** The link that was shared, as long as it may be used. `url` is as in `share`. */
+  link(name: string, url?: string | URL): string | undefined {
+    const connectoid = this.#openLink(this.#find(name)?.contact);
+    return connectoid && linkAt(url)(connectoid);
+  }
+
+  /** Connects to whoever shared a link, under a name of one's own, and goes on trying for 48 hours. */
+  async connect(link: string | URL | Location, name: string): Promise<void> {
+    this.#needWebrtc();
+    const found = parse(href(link));
+    await this.#call(s => connect(s, found, name));
+  }
+
+  /** Connects to a contact again, and goes on trying for 48 hours. */
+  async reconnect(name: string): Promise<void> {
+    this.#needWebrtc();
+    await this.#call(s => reconnect(s, name));
+  }
+
+  /** Makes the session anew, on another path if there is one. Data channels stay. */
+  async renew(name: string): Promise<void> {
+    await this.#call(s => renew(s, name));
+  }
+
+  /** Ends the session and any attempt to make one. What was sent on its channels has two seconds to arrive. */
+  async disconnect(name: string): Promise<void> {
+    await this.#driver.connections.drain(name);
+    await this.#call(s => disconnect(s, name));
+  }
+
+  /** Says whether the short authentication strings are the same on both sides. If not, the session ends. */
+  async verify(name: string, same: boolean): Promise<void> {
+    await this.#call(s => verify(s, name, same));
+  }
+
+  /** Ends a contact: its boxes are deleted at the relays, then its keys. Fulfilled when they are gone. It cannot be undone. */
+  async unshare(name: string): Promise<void> {
+    await this.#call(s => unshare(s, name));
+    await this.#driver.until(s => (s.contacts.has(name) || s.outputs.length ? undefined : true));
+  }
+
+  /** Gives a contact another name. */
+  async rename(name: string, to: string): Promise<void> {
+    await this.#call(s => {
+      this.#driver.connections.rename(name, rename(s, name, to));
+    });
+  }
+
+  /**
+   * Opens a data channel. Waits until a session is open and app data may flow; the channel is open by then, and gives binary data as
+   * `ArrayBuffer`. Rejects with `not-connected` if there is no session and no attempt to make one, or if that ends first.
+   */
+  async open(name: string, label: string, init?: RTCDataChannelInit): Promise<RTCDataChannel> {
+    if (label === LABEL) {
+      argument('label');
+    }
+    let wasOpen = false;
+    const channel = await this.#driver.until(s => {
+      const { state, mayExchange } = this.#info(named(s, name));
+      const isOpen = state === 'connected';
+      if (!isOpen && (wasOpen || state === 'offline' || state === 'leaving')) {
+        notConnected();
+      }
+      wasOpen = isOpen;
+      try {
+        return mayExchange ? this.#driver.connections.open(name, label, init) : undefined;
+      } catch (cause) {
+        argument('init', cause);
+      }
+    });
+    await Promise.race([
+      new Promise(resolve => {
+        channel.addEventListener('open', resolve);
+        channel.addEventListener('close', resolve);
+      }),
+      // A connection that is closed on this side tells its channels nothing.
+      this.#driver.until(() => channel.readyState !== 'connecting' || undefined),
+    ]);
+    return channel.readyState === 'open' ? channel : notConnected();
+  }
+
+  /**
+   * Sends a note, of 8,892 bytes at most, to a contact, or to whoever shared a link. Fulfilled when a relay has it, which keeps it for
+   * an hour. Rejects with `not-sent` if none takes it: to a contact it is tried for an hour, unless all refuse it; to a link once.
+   */
+  async send(to: string, text: string | Uint8Array): Promise<void> {
+    const bytes: Bytes = typeof text === 'string' ? utf8(text) : new Uint8Array(text);
+    const link = this.#find(to) ? undefined : parse(to).connectoid;
+    const message = await this.#call(s => (link ? noteTo(s, link, bytes) : note(s, to, bytes)));
+    await this.#driver.until(s => {
+      const isOnItsWay = s.outgoing.some(leg => leg.message === message && !(link && leg.tries));
+      if (!message.delivered && !isOnItsWay) {
+        fail('not-sent', 'no relay took it: try again later', message.failed);
+      }
+      return message.delivered || undefined;
+    });
+  }
+
+  /** The notes that came and were not taken, oldest first. */
+  notes(name: string): Note[] {
+    const { inbox = [], peer } = this.#find(name)?.contact ?? {};
+    return inbox.filter(this.#driver.isStored).map(({ ik, ts, note }) => ({
+      text: text(note),
+      bytes: note.slice(),
+      written: ts,
+      proven: peer?.pinned === true && peer.ik === ik,
+    }));
+  }
+
+  /** Forgets the first notes: they were shown or kept elsewhere. */
+  async takeNotes(name: string, count: number): Promise<void> {
+    if (!(Number.isInteger(count) && count >= 0)) {
+      argument('count');
+    }
+    await this.#call(s => notesHandedOver(s, name, count));
+  }
+
+  /** Takes over from the tab that runs the contacts. Fulfilled when this one does. */
+  async takeOver(): Promise<void> {
+    await this.#driver.takeOver();
+  }
+
+  /** Adds a listener. What it returns removes it. */
+  on<T extends ClientEvent['type']>(type: T, listener: Listener<T>): () => void {
+    const listeners = this.#listeners.get(type) ?? new Set();
+    this.#listeners.set(type, listeners.add(listener));
+    return () => {
+      listeners.delete(listener);
+    };
+  }
+
+  /** Ends the sessions and all else; what was sent on channels has two seconds to arrive. Fulfilled when another client may open the same storage. */
+  async close(): Promise<void> {
+    this.#unwatch?.();
+    await this.#driver.close();
+  }
+
+  #call<T>(take: Take<T>): Promise<T> {
+    return this.#driver.call(take);
+  }
+
+  #tell(event: ClientEvent): void {
+    for (const listener of [...(this.#listeners.get(event.type) ?? [])]) {
+      try {
+        listener(event as never);
+      } catch (error) {
+        report(error);
+      }
+    }
+  }
+
+  #find(name: string): Live | undefined {
+    return this.#driver.state().contacts.get(name);
+  }
+
+  #info(live: Live): ContactInfo {
+    const { contact } = live;
+    const { name, made, lastSeen, verification, sas, link, ended, inbox } = contact;
+    const connectoid = this.#openLink(contact);
+    return Object.freeze({
+      name,
+      made,
+      lastSeen,
+      state: this.#state(live),
+      mayExchange: !!this.#driver.connections.live(name)?.mayExchange && mayExchange(contact),
+      verification,
+      sas: sas && sasOf(sas),
+      mustVerify: mustVerify(contact),
+      linkState: link?.state,
+      link: connectoid && formatConnectoid(connectoid),
+      expires: connectoid && link?.expires,
+      usedTwice: link?.usedTwice,
+      ended,
+      notes: inbox.filter(this.#driver.isStored).length,
+    });
+  }
+
+  #state({ contact: { name, leaving, connecting, link }, pending }: Live): ContactState {
+    if (leaving) {
+      return 'leaving';
+    }
+    if (this.#driver.connections.live(name)) {
+      return 'connected';
+    }
+    if (this.active && (connecting || pending)) {
+      return 'connecting';
+    }
+    return link && isUnconnected(link) ? 'waiting' : 'offline';
+  }
+
+  #openLink(contact: Contact | undefined): Connectoid | undefined {
+    const isOpen = contact?.link?.state === 'open' && this.#driver.isStored(contact);
+    const box = isOpen ? linkBox(contact) : undefined;
+    return box && connectoidOf(box);
+  }
+
+  #needWebrtc(): void {
+    if (!this.#hasWebrtc) {
+      missing('WebRTC', 'give the client one as `webrtc`');
+    }
+  }
+}
+
+/** Makes links to a page: this one, if none is given and there is one. */
+function linkAt(url: string | URL | undefined): (connectoid: Connectoid) => string {
+  const page = url ?? globalThis.location?.href;
+  if (page === undefined) {
+    return formatConnectoid;
+  }
+  try {
+    const { href } = new URL(page);
+    return connectoid => linkIn(href, connectoid);
+  } catch (cause) {
+    argument('url', cause);
+  }
+}
+
+function parse(link: string): FoundLink {
+  const found = findConnectoid(link);
+  return typeof found === 'string'
+    ? fail('bad-link', `this link cannot be used (${found}): ask for it again`)
+    : found;
+}
+
+function positive(name: string, time: number): void {
+  if (!(time > 0)) {
+    argument(name);
+  }
+}
+
+function argument(name: string, cause?: unknown): never {
+  fail('argument', `\`${name}\` cannot be used: see in the documentation what it must be`, cause);
+}
