@@ -11,11 +11,12 @@ export const WEB = fileURLToPath(new URL('..', import.meta.url));
  * Chromium run what came of it.
  */
 const INNER = `
-  asked boxesChanged byItself candidatesSent candidatesTaken carryOut channels checking deletions
-  delivered drain due early elapsed expecting failed fromStart handshake hear held heldBytes inARow
-  interrupted isLive isStored junk lastId late letter live moves news nextTry offers outgoing own patience
-  peerNonce proof rA rO react receiving renews replies secretO stage toldDown transcript until vain waits
-  wokeUp`;
+  asked boxesChanged candidatesSent candidatesTaken carryOut changed channels checking closed
+  complete connection connections content controls deletions delivered drain due early elapsed expecting
+  failed frames fromStart handshake hear held heldBytes inARow interrupted isActive isLive isStored junk keeps
+  lastId late left letter live moves news nextTry offer offers outgoing outputs own patience peerNonce pending
+  place proof rA random react receiving release renews replies rO search secretO stage toldDown transcript
+  until vain waits wokeUp`;
 
 /** The text of `contents`, a module in `web/`, with all that it imports. */
 export async function minified(contents) {
@@ -30,8 +31,9 @@ export async function minified(contents) {
   const { code } = await minify(outputFiles[0].text, {
     module: true,
     ecma: 2022,
-    compress: { passes: 3, ecma: 2022 },
-    mangle: { properties: { regex: RegExp(`^(${INNER.trim().split(/\s+/).join('|')})$`) } },
+    compress: { passes: 3, ecma: 2022, unsafe_methods: true },
+    // Also names that something of a browser has, which the library does not use.
+    mangle: { properties: { builtins: true, regex: RegExp(`^(${INNER.trim().split(/\s+/).join('|')})$`) } },
     format: { ascii_only: false },
   });
   return code;

@@ -5,7 +5,6 @@
 import { indexedDb } from './browser/indexed-db.js';
 import { watch } from './browser/presence.js';
 import { LABEL } from './browser/webrtc.js';
-import { type Bytes, text, utf8 } from './bytes.js';
 import { type Connectoid, formatConnectoid, isExt } from './connectoid.js';
 import {
   type Contact,
@@ -18,7 +17,7 @@ import {
   mustVerify,
   type Verification,
 } from './contact.js';
-import { type Driver, driver, report, type Take } from './driver.js';
+import { type Driver, driver, drivers, report, type Take } from './driver.js';
 import { fail, missing } from './errors.js';
 import type { ClientEvent, Listener, Listeners } from './events.js';
 import { type FoundLink, findConnectoid, linkIn } from './link.js';
@@ -30,9 +29,6 @@ import {
   disconnect,
   named,
   notConnected,
-  note,
-  notesHandedOver,
-  noteTo,
   reconnect,
   rename,
   renew,
@@ -114,19 +110,8 @@ export interface ContactInfo {
   readonly usedTwice: number | undefined;
   /** How the last attempt to connect ended without a session. */
   readonly ended: Ended | undefined;
-  /** How many notes wait. */
+  /** How many notes wait: `connectoid/notes` gives them. */
   readonly notes: number;
-}
-
-/** A note that came. */
-export interface Note {
-  /** What was written, if it is text. */
-  readonly text: string | undefined;
-  readonly bytes: Uint8Array;
-  /** When it was written, as its writer says. Unix milliseconds. */
-  readonly written: number;
-  /** Whether the contact wrote it; else anybody who had the link. */
-  readonly proven: boolean;
 }
 
 /**
@@ -205,6 +190,7 @@ export class Client {
         left: () => runs.connections.close(),
       });
     this.#driver = runs;
+    drivers.set(this, runs);
     this.#unwatch = page?.end;
   }
 
@@ -318,42 +304,6 @@ export class Client {
     return channel.readyState === 'open' ? channel : notConnected();
   }
 
-  /**
-   * Sends a note, of 8,892 bytes at most, to a contact, or to whoever shared a link. Fulfilled when a relay has it, which keeps it for
-   * an hour. Rejects with `not-sent` if none takes it: to a contact it is tried for an hour, unless all refuse it; to a link once.
-   */
-  async send(to: string, text: string | Uint8Array): Promise<void> {
-    const bytes: Bytes = typeof text === 'string' ? utf8(text) : new Uint8Array(text);
-    const link = this.#find(to) ? undefined : parse(to).connectoid;
-    const message = await this.#call(s => (link ? noteTo(s, link, bytes) : note(s, to, bytes)));
-    await this.#driver.until(s => {
-      const isOnItsWay = s.outgoing.some(leg => leg.message === message && !(link && leg.tries));
-      if (!message.delivered && !isOnItsWay) {
-        fail('not-sent', 'no relay took it: try again later', message.failed);
-      }
-      return message.delivered || undefined;
-    });
-  }
-
-  /** The notes that came and were not taken, oldest first. */
-  notes(name: string): Note[] {
-    const { inbox = [], peer } = this.#find(name)?.contact ?? {};
-    return inbox.filter(this.#driver.isStored).map(({ ik, ts, note }) => ({
-      text: text(note),
-      bytes: note.slice(),
-      written: ts,
-      proven: peer?.pinned === true && peer.ik === ik,
-    }));
-  }
-
-  /** Forgets the first notes: they were shown or kept elsewhere. */
-  async takeNotes(name: string, count: number): Promise<void> {
-    if (!(Number.isInteger(count) && count >= 0)) {
-      argument('count');
-    }
-    await this.#call(s => notesHandedOver(s, name, count));
-  }
-
   /** Takes over from the tab that runs the contacts. Fulfilled when this one does. */
   async takeOver(): Promise<void> {
     await this.#driver.takeOver();
@@ -454,11 +404,10 @@ function linkAt(url: string | URL | undefined): (connectoid: Connectoid) => stri
   }
 }
 
-function parse(link: string): FoundLink {
+/** What stands in a link, which must be one. */
+export function parse(link: string): FoundLink {
   const found = findConnectoid(link);
-  return typeof found === 'string'
-    ? fail('bad-link', `this link cannot be used (${found}): ask for it again`)
-    : found;
+  return typeof found === 'string' ? fail('bad-link', `no link (${found}): ask for it again`) : found;
 }
 
 function positive(name: string, time: number): void {
@@ -467,6 +416,7 @@ function positive(name: string, time: number): void {
   }
 }
 
-function argument(name: string, cause?: unknown): never {
-  fail('argument', `\`${name}\` cannot be used: see in the documentation what it must be`, cause);
+/** Throws that an option or argument is not what it has to be. */
+export function argument(name: string, cause?: unknown): never {
+  fail('argument', `\`${name}\` is not what it must be: see the documentation`, cause);
 }

@@ -52,6 +52,9 @@ export interface Driver {
   close(): Promise<void>;
 }
 
+/** What runs each client: for the parts of the library that are imports of their own, as `connectoid/notes`. */
+export const drivers = new WeakMap<object, Driver>();
+
 /** `make` makes a peer connection, where there is WebRTC. `keeps`: whether sessions that broke are made again. */
 export function driver(
   storage: Storage,
@@ -207,8 +210,8 @@ export function driver(
 
   function gone(): ConnectoidError {
     return isClosed
-      ? new ConnectoidError('closed', 'this client was closed: open another')
-      : new ConnectoidError('inactive', 'another tab runs the contacts: call takeOver to use them here');
+      ? new ConnectoidError('closed', 'the client was closed: open another')
+      : new ConnectoidError('inactive', 'another tab runs the contacts: call takeOver');
   }
 
   // --- Steps ---
@@ -289,7 +292,7 @@ export function driver(
         sayInactive();
         throw cause;
       }
-      const error = new ConnectoidError('storage', 'this could not be stored: it is tried again', { cause });
+      const error = new ConnectoidError('storage', 'not stored yet: it is tried again', { cause });
       unstored = error;
       retryAt = performance.now() + Math.min(RETRY_FIRST * 2 ** failures, RETRY_MAX);
       failures += 1;
@@ -414,7 +417,9 @@ async function orUnsupported<T>(work: () => T): Promise<Awaited<T>> {
   } catch (cause) {
     throw cause instanceof ConnectoidError
       ? cause
-      : new ConnectoidError('unsupported', 'this page may not keep anything (a sandbox?)', { cause });
+      : new ConnectoidError('unsupported', 'the page may keep nothing: open it outside of a sandbox', {
+          cause,
+        });
   }
 }
 

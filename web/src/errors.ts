@@ -63,6 +63,6 @@ export function fail(code: ErrorCode, message: string, cause?: unknown): never {
 }
 
 /** Throws that something is missing, and what to do. */
-export function missing(what: string, remedy = 'open the page over https or from localhost'): never {
-  fail('unsupported', `there is no ${what} here: ${remedy}`);
+export function missing(what: string, remedy = 'open the page over https or localhost'): never {
+  fail('unsupported', `no ${what} here: ${remedy}`);
 }

@@ -5,7 +5,7 @@
  */
 
 export type { Bytes } from './bytes.js';
-export type { ContactInfo, ContactState, Note, Options, ShareOptions } from './client.js';
+export type { ContactInfo, ContactState, Options, ShareOptions } from './client.js';
 export { Client } from './client.js';
 export type { Connectoid } from './connectoid.js';
 export type {
@@ -27,7 +27,6 @@ export type { ClientEvent, EventOf, Listener, Listeners } from './events.js';
 export type { BoxKey, PublicKey, SigningKey } from './keys.js';
 export type { LinkInfo } from './link-of.js';
 export { linkOf, withoutConnectoid } from './link-of.js';
-export { memory } from './memory.js';
 export type { RelayUrl } from './relay-url.js';
 export type { Junk } from './seal/message.js';
 export type { Sas } from './seal/transcript.js';

@@ -1,4 +1,8 @@
-// Contacts that are forgotten with the program: for tests, and for bots that need no memory.
+/**
+ * Contacts that are forgotten with the program: for tests, and for bots that need no memory.
+ *
+ * @module connectoid/memory
+ */
 
 import type { Contact, Goodbye } from './contact.js';
 import type { Storage } from './storage.js';

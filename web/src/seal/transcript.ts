@@ -4,13 +4,11 @@ import { type Bytes, concat, lp32 } from '../bytes.js';
 import { compressedBytes, type PublicKey } from '../keys.js';
 import { hkdf, hmac, sha384 } from './hash.js';
 
-/** The short authentication string: what two people compare, as emoji or as numbers. */
+/** The short authentication string: what two people compare, as numbers or as emoji. */
 export interface Sas {
-  /** 8 bytes. */
+  /** 8 bytes: `connectoid/emoji` makes seven emoji of them. */
   bytes: Bytes;
-  /** Seven pictures of the Matrix specification's table. `connectoid/emoji` has their names in English. */
-  emoji: string[];
-  /** The same string as three numbers of four digits. */
+  /** The string as three numbers of four digits. */
   numbers: [number, number, number];
 }
 
@@ -53,17 +51,9 @@ export function sasCommit(rO: Bytes, pub: PublicKey, ik: PublicKey): Promise<Byt
 
 /** The string with these 8 bytes, to be shown. */
 export function sasOf(bytes: Bytes): Sas {
-  const bits = [...bytes].map(byte => byte.toString(2).padStart(8, '0')).join('');
-  const group = (i: number, size: number) => Number.parseInt(bits.slice(i * size, (i + 1) * size), 2);
-  return {
-    bytes: bytes.slice(),
-    emoji: [0, 1, 2, 3, 4, 5, 6].map(i => SYMBOLS[group(i, 6)] ?? ''),
-    numbers: [group(0, 13) + 1000, group(1, 13) + 1000, group(2, 13) + 1000],
-  };
+  const copy = bytes.slice();
+  const view = new DataView(copy.buffer);
+  // The 13 bits from `at` on.
+  const number = (at: number) => ((view.getUint32(at >> 3) >>> (19 - (at & 7))) & 8191) + 1000;
+  return { bytes: copy, numbers: [number(0), number(13), number(26)] };
 }
-
-/** The table of the Matrix specification (client-server API, "SAS method: emoji"), in its order. */
-export const SYMBOLS = (
-  '🐶 🐱 🦁 🐎 🦄 🐷 🐘 🐰 🐼 🐓 🐧 🐢 🐟 🐙 🦋 🌷 🌳 🌵 🍄 🌏 🌙 ☁️ 🔥 🍌 🍎 🍓 🌽 🍕 🎂 ❤️ 😀 🤖 ' +
-  '🎩 👓 🔧 🎅 👍 ☂️ ⌛ ⏰ 🎁 💡 📕 ✏️ 📎 ✂️ 🔒 🔑 🔨 ☎️ 🏁 🚂 🚲 ✈️ 🚀 🏆 ⚽ 🎸 🎺 🔔 ⚓ 🎧 📁 📌'
-).split(' ');

@@ -95,7 +95,7 @@ export async function send(
 }
 
 export function tooBig(): never {
-  fail('too-big', 'this does not fit into a message: send less');
+  fail('too-big', 'too much for a message: send less');
 }
 
 /** The session of this id, if the app may do now what it wants to. */
@@ -104,7 +104,7 @@ function waiting<A extends Stage['at']>(s: State, id: SessionId, ...ats: A[]) {
   const { contact, pending } = live ?? {};
   const stage = ats.map(at => stageOf(live, at)).find(stage => stage);
   const peer = contact?.peer;
-  if (!live || !contact || !pending || !stage || !peer) fail('over', 'this session is over');
+  if (!live || !contact || !pending || !stage || !peer) fail('over', 'the session is over');
   return { live, contact, pending, stage, peer };
 }
 

@@ -4,7 +4,6 @@
 // next begins, since WebCrypto is asynchronous), with one of the functions below or of `connect.ts`, and after each carries out
 // `outputs`, **in that order**: what follows a `store` must not happen before the store is durable.
 
-import type { Bytes } from '../bytes.js';
 import type { Connectoid } from '../connectoid.js';
 import {
   type Contact,
@@ -18,10 +17,8 @@ import {
   wasAt,
 } from '../contact.js';
 import { fail } from '../errors.js';
-import { generateSigningKey } from '../keys.js';
 import type { FoundLink } from '../link.js';
 import { isLoopback, type RelayUrl } from '../relay-url.js';
-import { sealMessage } from '../seal/message.js';
 import type { Turn } from '../turn.js';
 import { deadline, isJoined } from './channel.js';
 import {
@@ -32,14 +29,12 @@ import {
   giveUpHandshake,
   isUnderWay,
   planNextTry,
-  send,
   stopTrying,
-  tooBig,
   tryAgain,
   tryNowIfMissed,
 } from './connect.js';
 import { checkDue, checkNow, checksDueAt } from './mailbox.js';
-import { type Message, post, sendDue, sendNow } from './outbox.js';
+import { sendDue, sendNow } from './outbox.js';
 import type { Output, Reply } from './output.js';
 import { dropOldBoxes } from './rekey.js';
 import { tellReachable } from './requests.js';
@@ -157,12 +152,12 @@ export async function share(
  */
 export async function connect(s: State, { connectoid, place }: FoundLink, name: string): Promise<void> {
   const { key, relays, ext } = connectoid;
-  if (isOwn(s, key)) fail('own-link', 'this link was made here: open it on the other device');
+  if (isOwn(s, key)) fail('own-link', 'the link was made here: open it elsewhere');
   const taken = lives(s).find(({ contact: { peer } }) => peer && wasAt(peer, key));
   if (taken) {
     const other = taken.contact.name;
     if (other === name.trim()) return reconnect(s, other);
-    fail('link-taken', `this link is that of ${JSON.stringify(other)}: reconnect`);
+    fail('link-taken', `the link is that of ${JSON.stringify(other)}: reconnect`);
   }
   const free = newName(s, name);
   needElsewhere(connectoid);
@@ -209,7 +204,7 @@ export function disconnect(s: State, name: string): void {
 export function verify(s: State, name: string, same: boolean): void {
   const live = named(s, name);
   const { contact, open } = live;
-  if (!contact.sas) fail('nothing-to-compare', 'there is nothing to compare yet: connect first');
+  if (!contact.sas) fail('nothing-to-compare', 'nothing to compare yet: connect first');
   const held = !mayExchange(contact);
   contact.verification = same ? 'verified' : 'mismatch';
   storeOf(s, live);
@@ -243,27 +238,6 @@ export function rename(s: State, name: string, wanted: string): string {
   }
   store(s, name, to);
   return to;
-}
-
-/** Seals a note to a contact whose box is known, signed by the own key for it, and sends it. */
-export function note(s: State, name: string, note: Bytes): Promise<Message> {
-  const live = named(s, name);
-  needPeer(live.contact, true);
-  return send(s, live, 'note', { typ: 'note', note });
-}
-
-/** Seals a note to whoever shared a link, under a key for this note alone, and sends it. */
-export async function noteTo(s: State, to: Connectoid, note: Bytes): Promise<Message> {
-  needElsewhere(to);
-  const signer = await generateSigningKey(false);
-  const sealed = await sealMessage(to.key, to.secret, signer, 1, s.now, { typ: 'note', note });
-  return post(s, undefined, 'note', to.key, to, (sealed ?? tooBig()).data);
-}
-
-/** The first `count` notes of a contact's inbox were handed over: they are forgotten. */
-export function notesHandedOver(s: State, name: string, count: number): void {
-  const live = s.contacts.get(name);
-  if (live?.contact.inbox.splice(0, count).length) storeOf(s, live);
 }
 
 /** What a relay replied to a request, or why it did not. */
@@ -332,11 +306,11 @@ function tryNow(s: State, live: Live, byItself = false): void {
 
 /** The contact of this name. */
 export function named(s: State, name: string): Live {
-  return s.contacts.get(name) ?? fail('no-contact', 'there is no contact of this name');
+  return s.contacts.get(name) ?? fail('no-contact', 'no contact has this name');
 }
 
 export function notConnected(): never {
-  fail('not-connected', 'there is no session: reconnect first');
+  fail('not-connected', 'no session: reconnect first');
 }
 
 /** A name for a contact: without blanks around it, and nobody else's. */
@@ -344,17 +318,19 @@ function newName(s: State, text: string): string {
   const name = text.trim();
   if (!name) fail('no-name', 'a contact needs a name');
   if (name.length > NAME_MAX) fail('argument', `a name has at most ${NAME_MAX} characters`);
-  if (s.contacts.has(name)) fail('name-taken', 'there is a contact of this name: choose another');
+  if (s.contacts.has(name)) fail('name-taken', 'a contact has this name: choose another');
   return name;
 }
 
-function needPeer({ peer, leaving }: Contact, isProven: boolean): void {
-  if (!peer || leaving) fail('nobody-there', 'nobody used the link yet');
-  if (!isProven) fail('nobody-there', 'somebody used the link: the connection is being made');
+/** The other side must be known. */
+export function needPeer({ peer, leaving }: Contact, isProven: boolean): void {
+  if (!peer || leaving) fail('nobody-there', 'nobody used the link yet: wait');
+  if (!isProven) fail('nobody-there', 'the link was used: wait for the connection');
 }
 
-function needElsewhere({ relays }: Connectoid): void {
+/** A link must not lead to whatever runs on this machine. */
+export function needElsewhere({ relays }: Connectoid): void {
   if (relays.some(isLoopback) && !relays.every(isLoopback)) {
-    fail('this-machine', 'this link leads to this machine: do not use it');
+    fail('this-machine', 'the link leads to this machine: do not use it');
   }
 }
