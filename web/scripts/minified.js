@@ -31,7 +31,7 @@ export async function minified(contents) {
   const { code } = await minify(outputFiles[0].text, {
     module: true,
     ecma: 2022,
-    compress: { passes: 3, ecma: 2022, unsafe_methods: true },
+    compress: { passes: 5, ecma: 2022, unsafe_methods: true },
     // Also names that something of a browser has, which the library does not use.
     mangle: { properties: { builtins: true, regex: RegExp(`^(${INNER.trim().split(/\s+/).join('|')})$`) } },
     format: { ascii_only: false },

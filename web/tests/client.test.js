@@ -2,8 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Client, linkOf, memory, withoutConnectoid } from '../dist/index.js';
+import { Client, linkOf, withoutConnectoid } from '../dist/index.js';
+import { memory } from '../dist/memory.js';
 import { fileStorage } from '../dist/node.js';
+import { notes, sendNote, takeNotes } from '../dist/notes.js';
 import { folder, serve } from './relay.js';
 
 const options = { timeout: 60_000 };
@@ -93,10 +95,10 @@ test('what makes no sense is refused', options, async t => {
     ['no-name', () => client.share('')],
     ['argument', () => client.share('Carol', { url: 'nowhere' })],
     ['argument', () => client.share('Carol', { expiresIn: -1 })],
-    ['bad-link', () => client.send('not a link', 'x')],
-    ['bad-link', () => client.send(link.slice(0, -2), 'x')],
-    ['too-big', () => client.send(other, 'x'.repeat(9000))],
-    ['nobody-there', () => client.send('Bob', 'x')],
+    ['bad-link', () => sendNote(client, 'not a link', 'x')],
+    ['bad-link', () => sendNote(client, link.slice(0, -2), 'x')],
+    ['too-big', () => sendNote(client, other, 'x'.repeat(9000))],
+    ['nobody-there', () => sendNote(client, 'Bob', 'x')],
     ['unsupported', () => client.connect(other, 'Alice')],
     ['unsupported', () => client.reconnect('Bob')],
     ['no-contact', () => client.disconnect('Nobody')],
@@ -107,7 +109,8 @@ test('what makes no sense is refused', options, async t => {
     ['no-contact', () => client.open('Nobody', 'x')],
     ['argument', () => client.open('Bob', 'connectoid')],
     ['not-connected', () => client.renew('Bob')],
-    ['argument', () => client.takeNotes('Bob', -1)],
+    ['argument', () => takeNotes(client, 'Bob', -1)],
+    ['argument', () => takeNotes({}, 'Bob', 1)],
     ['argument', () => Client.open({ relays: ['http://example.com'], storage: memory() })],
     ['argument', () => Client.open({ relays: 'https://example.com', storage: memory() })],
     ['argument', () => Client.open({ relays: Array(5).fill(relay), storage: memory() })],
@@ -132,31 +135,31 @@ test('a note to a link arrives, and goes once it was taken', options, async t =>
   const link = await alice.share('Bob');
   const before = Date.now();
   const heard = next(alice, 'note');
-  await bob.send(link, 'Bread, please');
+  await sendNote(bob, link, 'Bread, please');
   assert.deepEqual(await heard, { type: 'note', contact: 'Bob' });
-  const [note, ...more] = alice.notes('Bob');
+  const [note, ...more] = notes(alice, 'Bob');
   assert.deepEqual([note.text, note.proven, more.length], ['Bread, please', false, 0]);
   assert.ok(note.written >= before && note.written <= Date.now());
 
   const again = next(alice, 'note');
-  await bob.send(link, Uint8Array.of(255, 0));
+  await sendNote(bob, link, Uint8Array.of(255, 0));
   await again;
   assert.deepEqual(
-    alice.notes('Bob').map(({ text, bytes }) => [text, [...bytes].length]),
+    notes(alice, 'Bob').map(({ text, bytes }) => [text, [...bytes].length]),
     [
       ['Bread, please', 13],
       [undefined, 2],
     ],
   );
   assert.equal(alice.contact('Bob').notes, 2);
-  await alice.takeNotes('Bob', 1);
-  assert.deepEqual([...alice.notes('Bob')[0].bytes], [255, 0]);
+  await takeNotes(alice, 'Bob', 1);
+  assert.deepEqual([...notes(alice, 'Bob')[0].bytes], [255, 0]);
 });
 
 test('a note for which there is no relay is not sent', options, async t => {
   const alice = await open(t, 'http://127.0.0.1:1');
   const link = await alice.share('Bob');
-  await assert.rejects(alice.send(link, 'x'), { code: 'not-sent' });
+  await assert.rejects(sendNote(alice, link, 'x'), { code: 'not-sent' });
 });
 
 test('unshare deletes the box at the relay, then the keys', options, async t => {
@@ -166,7 +169,7 @@ test('unshare deletes the box at the relay, then the keys', options, async t => 
   const alice = await open(t, relay, { storage });
   const link = await alice.share('Bob');
   const heard = next(alice, 'note');
-  await alice.send(link, 'x');
+  await sendNote(alice, link, 'x');
   await heard;
   const told = next(alice, 'unshared');
   await alice.unshare('Bob');
@@ -193,7 +196,7 @@ test('contacts and notes survive in a file', options, async t => {
   );
   assert.equal(again.link('Robert'), link);
   const heard = next(again, 'note');
-  await again.send(link, 'still here');
+  await sendNote(again, link, 'still here');
   await heard;
   await again.close();
 
@@ -203,7 +206,7 @@ test('contacts and notes survive in a file', options, async t => {
   assert.deepEqual(told, []);
   await new Promise(done => setTimeout(done));
   assert.deepEqual(told, [{ type: 'note', contact: 'Robert' }]);
-  assert.equal(third.notes('Robert')[0].text, 'still here');
+  assert.equal(notes(third, 'Robert')[0].text, 'still here');
 });
 
 test('what cannot be stored goes nowhere, is told once, and is stored later', options, async t => {
@@ -266,13 +269,13 @@ test('nobody sees a link or a note that is not stored', options, async t => {
   // Of a note the relay is told only after it was stored: here, never.
   const told = new Promise(heard => alice.on('error', heard));
   storage.fails = true;
-  await (await open(t, relay)).send(link, 'x');
+  await sendNote(await open(t, relay), link, 'x');
   await told;
-  assert.deepEqual([alice.notes('Robert'), alice.contact('Robert').notes], [[], 0]);
+  assert.deepEqual([notes(alice, 'Robert'), alice.contact('Robert').notes], [[], 0]);
   const heard = next(alice, 'note');
   storage.fails = false;
   await heard;
-  assert.equal(alice.notes('Robert')[0].text, 'x');
+  assert.equal(notes(alice, 'Robert')[0].text, 'x');
 });
 
 test('what is not stored is tried once more at the end, and said', options, async t => {

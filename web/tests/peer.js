@@ -20,6 +20,7 @@ const { relayUrl } = await import('../dist/relay-url.js');
 const { seal } = await import('../dist/seal/hpke.js');
 const { openMessage, sealMessage } = await import('../dist/seal/message.js');
 const { openQuestion } = await import('../dist/seal/question.js');
+const { emoji } = await import('../dist/emoji.js');
 const { sasOf, transcript } = await import('../dist/seal/transcript.js');
 const { boxKey, hex, signingKey, toHex } = await import('./vectors.js');
 
@@ -93,7 +94,7 @@ const commands = {
     return JSON.stringify({
       sas: {
         raw: toHex(sas.bytes),
-        emoji: sas.emoji.join(' '),
+        emoji: emoji(sas).join(' '),
         numbers: sas.numbers,
       },
       proofO: toHex(await made.proof('O', nonceA, nonceO, fpO, fpA)),

@@ -59,8 +59,8 @@ export async function connected(alice, bob, { bobsName = 'Bob', alicesName = 'Al
     next(alice, 'connected', bobsName),
     next(bob, 'connected', alicesName),
   ]);
-  assert.equal(here.sas.emoji.length, 7);
-  assert.deepEqual(here.sas.emoji, there.sas.emoji);
+  assert.equal(here.emoji.length, 7);
+  assert.deepEqual(here.emoji, there.emoji);
   assert.notEqual(here.offerer, there.offerer);
   return { here, there };
 }

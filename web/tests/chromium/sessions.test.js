@@ -31,7 +31,7 @@ test('a link connects two pages, and bytes go both ways', options, async t => {
   ]) {
     const { state, mayExchange, verification, sas } = await contact(page, name);
     assert.deepEqual([state, mayExchange, verification], ['connected', true, 'unverified']);
-    assert.deepEqual(sas.emoji, here.sas.emoji);
+    assert.deepEqual(sas.numbers, here.sas.numbers);
   }
 
   await talk(alice, bob);
@@ -136,7 +136,7 @@ test('a page that was closed meets the other again, with the keys of before', op
   await connected(alice, again);
   await talk(alice, again);
   // The string of the first session is the one that counts.
-  assert.deepEqual((await contact(again, 'Alice')).sas.emoji, sas.emoji);
+  assert.deepEqual((await contact(again, 'Alice')).sas.numbers, sas.numbers);
 
   // The other side begins.
   await alice.evaluate(() => app.client.disconnect('Bob'));
@@ -465,10 +465,10 @@ test('a note is there when the other page is opened, from a contact and from a l
   const world = await World.begin(t);
   const [alice, carol] = await Promise.all([visit(world), visit(world)]);
   const link = await alice.evaluate(() => app.client.share('Carol'));
-  await carol.evaluate(link => app.client.send(link, 'Bread, please'), link);
+  await carol.evaluate(link => app.connectoid.sendNote(app.client, link, 'Bread, please'), link);
   await next(alice, 'note', 'Carol');
-  const [note, ...more] = await alice.evaluate(() => app.client.notes('Carol'));
+  const [note, ...more] = await alice.evaluate(() => app.connectoid.notes(app.client, 'Carol'));
   assert.deepEqual([note.text, note.proven, more.length], ['Bread, please', false, 0]);
-  await alice.evaluate(() => app.client.takeNotes('Carol', 1));
-  assert.deepEqual(await alice.evaluate(() => app.client.notes('Carol')), []);
+  await alice.evaluate(() => app.connectoid.takeNotes(app.client, 'Carol', 1));
+  assert.deepEqual(await alice.evaluate(() => app.connectoid.notes(app.client, 'Carol')), []);
 });

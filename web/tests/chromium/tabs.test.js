@@ -31,11 +31,15 @@ test('the tab that opens last takes over, and gives back when it is closed', opt
     ['unshare', 'Bob'],
     ['rename', 'Bob', 'Robert'],
     ['open', 'Bob', 'chat'],
-    ['send', 'Bob', 'note'],
-    ['takeNotes', 'Bob', 1],
   ]) {
     assert.equal(await refusal(alice, call, ...args), 'inactive', call);
   }
+  const refusals = await alice.evaluate(async () => {
+    const { sendNote, takeNotes } = app.connectoid;
+    const calls = [sendNote(app.client, 'Bob', 'note'), takeNotes(app.client, 'Bob', 1)];
+    return (await Promise.allSettled(calls)).map(({ reason }) => reason?.code);
+  });
+  assert.deepEqual(refusals, ['inactive', 'inactive']);
   await second.evaluate(() => app.client.reconnect('Bob'));
   await connected(second, bob);
   await talk(second, bob);

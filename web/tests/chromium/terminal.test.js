@@ -30,11 +30,11 @@ async function pageShares(world) {
 }
 
 async function sameEmoji(page, name, cli, itsName, count = 1) {
-  const [{ sas }, printed] = await Promise.all([
+  const [{ emoji }, printed] = await Promise.all([
     next(page, 'connected', name),
     cli.says(`connected to "${itsName}" `, count),
   ]);
-  assert.equal(printed, sas.emoji.join(' '));
+  assert.equal(printed, emoji.join(' '));
 }
 
 /** Words go both ways through a pipe that the page keeps as `app.line`. */

@@ -29,6 +29,7 @@ export async function library(dist = new URL('../../dist/', import.meta.url)) {
     'seal/message.js',
     'transport.js',
     'sessions/index.js',
+    'sessions/notes.js',
   ];
   return Object.assign({}, ...(await Promise.all(files.map(from))));
 }

@@ -61,6 +61,7 @@ const app = {
     }
     const told = { ...event, taken: false };
     if (event.channel) told.channel = event.channel.label;
+    if (event.sas) told.emoji = connectoid.emoji(event.sas);
     if (event.error) told.error = String(event.error);
     app.events.push(told);
   },
