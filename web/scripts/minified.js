@@ -13,7 +13,7 @@ export const WEB = fileURLToPath(new URL('..', import.meta.url));
 const INNER = `
   asked boxesChanged candidatesSent candidatesTaken carryOut changed channels checking closed
   complete connection connections content controls deletions delivered drain due early elapsed expecting
-  failed frames fromStart handshake hear held heldBytes inARow interrupted isActive isLive isStored junk keeps
+  failed failure frames fromStart handshake hear held heldBytes inARow interrupted isActive isLive isStored junk keeps
   lastId late left letter live moves news nextTry offer offers outgoing outputs own patience peerNonce pending
   place proof rA random react receiving release renews replies rO search secretO stage toldDown transcript
   until vain waits wokeUp`;

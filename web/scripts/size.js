@@ -7,7 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import { minified, WEB } from './minified.js';
 
-const PROMISE = 21_100;
+const PROMISE = 20_000;
 
 // The whole library; what is left of it in an app of five lines; and the QR code with what it depends on.
 const ENTRIES = {

@@ -129,7 +129,7 @@ export class Client {
   readonly #hasWebrtc: boolean;
   readonly #driver: Driver;
   readonly #unwatch: (() => void) | undefined;
-  readonly #listeners = new Map<string, Set<(event: never) => void>>();
+  readonly #listeners = new Set<[type: string, listener: (event: never) => void]>();
 
   /**
    * Opens the contacts that are stored and begins to run them. Its events come later than whatever follows `await` at once.
@@ -149,12 +149,19 @@ export class Client {
   }
 
   private constructor(options: Options) {
-    const { name = 'connectoid', iceServers = [], idleAfter = IDLE_AFTER, ext } = options;
-    const { webrtc: Rtc = globalThis.RTCPeerConnection, foreground = false } = options;
+    const {
+      relays = [],
+      ext,
+      name = 'connectoid',
+      iceServers = [],
+      webrtc: Rtc = globalThis.RTCPeerConnection,
+      foreground = false,
+      idleAfter = IDLE_AFTER,
+      on = {},
+    } = options;
     if (!globalThis.crypto?.subtle) {
       missing('WebCrypto');
     }
-    const { relays = [] } = options;
     if (!Array.isArray(relays) || relays.length > 4) {
       argument('relays');
     }
@@ -162,7 +169,9 @@ export class Client {
     if (ext && !isExt(ext)) {
       argument('ext');
     }
-    positive('idleAfter', idleAfter);
+    if (!(idleAfter > 0)) {
+      argument('idleAfter');
+    }
     this.#ext = ext || undefined;
     const make = Rtc ? () => new Rtc({ iceServers }) : undefined;
     try {
@@ -172,7 +181,7 @@ export class Client {
       argument('iceServers', cause);
     }
     this.#hasWebrtc = !!make;
-    for (const [type, listener] of Object.entries(options.on ?? {})) {
+    for (const [type, listener] of Object.entries(on)) {
       this.on(type as ClientEvent['type'], listener as Listener<ClientEvent['type']>);
     }
     const runs = driver(
@@ -218,7 +227,9 @@ export class Client {
   async share(name: string, options: ShareOptions = {}): Promise<string> {
     const { url, expiresIn = LINK_LIFE, withoutSecret = false } = options;
     const link = linkAt(url);
-    positive('expiresIn', expiresIn);
+    if (!(expiresIn > 0)) {
+      argument('expiresIn');
+    }
     const sharing = { relays: this.#relays, ext: this.#ext, expiresIn, withoutSecret };
     return link(await this.#call(s => share(s, name, sharing)));
   }
@@ -311,10 +322,10 @@ export class Client {
 
   /** Adds a listener. What it returns removes it. */
   on<T extends ClientEvent['type']>(type: T, listener: Listener<T>): () => void {
-    const listeners = this.#listeners.get(type) ?? new Set();
-    this.#listeners.set(type, listeners.add(listener));
+    const added: [string, Listener<T>] = [type, listener];
+    this.#listeners.add(added);
     return () => {
-      listeners.delete(listener);
+      this.#listeners.delete(added);
     };
   }
 
@@ -329,9 +340,11 @@ export class Client {
   }
 
   #tell(event: ClientEvent): void {
-    for (const listener of [...(this.#listeners.get(event.type) ?? [])]) {
+    for (const [type, listener] of [...this.#listeners]) {
       try {
-        listener(event as never);
+        if (type === event.type) {
+          listener(event as never);
+        }
       } catch (error) {
         report(error);
       }
@@ -385,7 +398,7 @@ export class Client {
 
   #needWebrtc(): void {
     if (!this.#hasWebrtc) {
-      missing('WebRTC', 'give the client one as `webrtc`');
+      missing('WebRTC', 'give the client a `webrtc`');
     }
   }
 }
@@ -410,13 +423,7 @@ export function parse(link: string): FoundLink {
   return typeof found === 'string' ? fail('bad-link', `no link (${found}): ask for it again`) : found;
 }
 
-function positive(name: string, time: number): void {
-  if (!(time > 0)) {
-    argument(name);
-  }
-}
-
 /** Throws that an option or argument is not what it has to be. */
 export function argument(name: string, cause?: unknown): never {
-  fail('argument', `\`${name}\` is not what it must be: see the documentation`, cause);
+  fail('argument', `\`${name}\` is wrong: see the documentation`, cause);
 }

@@ -295,8 +295,7 @@ export function driver(
       const error = new ConnectoidError('storage', 'not stored yet: it is tried again', { cause });
       unstored = error;
       retryAt = performance.now() + Math.min(RETRY_FIRST * 2 ** failures, RETRY_MAX);
-      failures += 1;
-      if (failures === 1) {
+      if (++failures === 1) {
         tell({ type: 'error', error });
       }
       throw error;
@@ -417,7 +416,7 @@ async function orUnsupported<T>(work: () => T): Promise<Awaited<T>> {
   } catch (cause) {
     throw cause instanceof ConnectoidError
       ? cause
-      : new ConnectoidError('unsupported', 'the page may keep nothing: open it outside of a sandbox', {
+      : new ConnectoidError('unsupported', 'the page may keep nothing (a sandbox?)', {
           cause,
         });
   }

@@ -63,6 +63,6 @@ export function fail(code: ErrorCode, message: string, cause?: unknown): never {
 }
 
 /** Throws that something is missing, and what to do. */
-export function missing(what: string, remedy = 'open the page over https or localhost'): never {
+export function missing(what: string, remedy = 'use https or localhost'): never {
   fail('unsupported', `no ${what} here: ${remedy}`);
 }

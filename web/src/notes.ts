@@ -35,7 +35,11 @@ export async function sendNote(client: Client, nameOrLink: string, note: string 
   await driver.until(s => {
     const isOnItsWay = s.outgoing.some(leg => leg.message === message && !(link && leg.tries));
     if (!message.delivered && !isOnItsWay) {
-      fail('not-sent', 'no relay took it: try again later', message.failed);
+      const { failed } = message;
+      // As in the event `relays-down`.
+      const why =
+        failed && 'what' in failed ? failed.what : failed && 'why' in failed ? failed.why : failed?.failure;
+      fail('not-sent', 'no relay took it: try again later', why);
     }
     return message.delivered || undefined;
   });

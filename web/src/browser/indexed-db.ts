@@ -27,7 +27,7 @@ export function indexedDb(name: string): Storage {
       let isLate = false;
       setTimeout(() => {
         isLate = true;
-        reject(new ConnectoidError('unsupported', 'IndexedDB does not answer: restart the browser'));
+        reject(new ConnectoidError('unsupported', 'IndexedDB is stuck: restart the browser'));
       }, PATIENCE);
       const request = factory.open(name, 1);
       request.onupgradeneeded = () => {
@@ -35,7 +35,7 @@ export function indexedDb(name: string): Storage {
           request.result.createObjectStore(STORE);
         } else {
           // It was there: what its user deleted is not written back.
-          reject(new ConnectoidError('storage', "the site's data was deleted: reload the page"));
+          reject(new ConnectoidError('storage', 'the data was deleted: reload the page'));
           request.transaction?.abort();
         }
       };

@@ -113,7 +113,7 @@ function ownFingerprint(s: State, live: Live, sdp: string): Bytes {
   const fingerprint = fingerprintOf(sdp);
   if (fingerprint) return fingerprint;
   dropPending(s, live);
-  fail('fingerprint', 'the SDP must have one fingerprint');
+  fail('fingerprint', 'the SDP needs one fingerprint');
 }
 
 /** The offer of a peer connection that `make-offer` asked for. */
@@ -172,9 +172,10 @@ export async function decline(s: State, id: SessionId): Promise<void> {
 export function channelOpen(s: State, id: SessionId, certificate: Bytes | undefined): void {
   const live = pendingOf(s, id);
   const joined = stageOf(live, 'joined');
-  if (!live || !joined) {
+  if (!live) {
     close(s, id);
-    if (live) live.pending = undefined;
+  } else if (!joined) {
+    dropPending(s, live);
   } else if (certificate && !equal(certificate, joined.peer)) {
     alarm(s, live, 'foreign-certificate');
     dropPending(s, live);

@@ -317,15 +317,15 @@ export function notConnected(): never {
 function newName(s: State, text: string): string {
   const name = text.trim();
   if (!name) fail('no-name', 'a contact needs a name');
-  if (name.length > NAME_MAX) fail('argument', `a name has at most ${NAME_MAX} characters`);
+  if (name.length > NAME_MAX) fail('argument', `a name has at most ${NAME_MAX}`);
   if (s.contacts.has(name)) fail('name-taken', 'a contact has this name: choose another');
   return name;
 }
 
 /** The other side must be known. */
 export function needPeer({ peer, leaving }: Contact, isProven: boolean): void {
-  if (!peer || leaving) fail('nobody-there', 'nobody used the link yet: wait');
-  if (!isProven) fail('nobody-there', 'the link was used: wait for the connection');
+  if (!peer || leaving) fail('nobody-there', 'nobody used the link yet');
+  if (!isProven) fail('nobody-there', 'somebody used the link: wait');
 }
 
 /** A link must not lead to whatever runs on this machine. */
