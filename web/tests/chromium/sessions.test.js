@@ -299,7 +299,7 @@ test('what its user deleted is not written back', options, async t => {
   // If not by this, it was seen before.
   assert.match(await refusal(alice, 'share', 'Carol'), /storage|inactive/);
   const { error } = await next(alice, 'error');
-  assert.equal(error, "ConnectoidError: the site's data was deleted: reload the page");
+  assert.equal(error, 'ConnectoidError: the data was deleted: reload the page');
   await next(alice, 'inactive');
   assert.deepEqual(await alice.evaluate(() => indexedDB.databases()), []);
   await alice.reload();
