@@ -406,6 +406,18 @@ impl<F: FnMut(PersistPoint) -> bool> Disk for Full<F> {
     }
 }
 
+/// An app, and what makes its disk full.
+fn on_a_disk_that_fills(
+    person: &Person,
+) -> (End<Full<impl FnMut(PersistPoint) -> bool + use<>>>, Arc<AtomicBool>) {
+    let full = Arc::new(AtomicBool::new(false));
+    let (disk, sessions) = KeysOnDisk::open(Keystore::new(person.keys_file())).unwrap();
+    let is_full = full.clone();
+    let disk = Full { disk, is_full: move |_| is_full.load(Ordering::SeqCst) };
+    let client = Client::with(sessions, disk, Transport::new(), Arc::new(SystemClock), rng()).unwrap();
+    (End::of(client), full)
+}
+
 #[test]
 fn what_cannot_be_stored_holds_up_what_follows_and_is_tried_again() {
     // Whether it is Alice's disk, and what she or Bob may not have sent when it fails.
@@ -450,12 +462,8 @@ fn what_cannot_be_stored_holds_up_what_follows_and_is_tried_again() {
 fn what_is_told_while_the_disk_is_full_is_not_lost() {
     let (relay, alice, bob, runtime) = (relay(), Person::new(), Person::new(), runtime());
     let _entered = runtime.enter();
-    let full = Arc::new(AtomicBool::new(false));
-    let (disk, sessions) = KeysOnDisk::open(Keystore::new(alice.keys_file())).unwrap();
-    let is_full = full.clone();
-    let disk = Full { disk, is_full: move |_| is_full.load(Ordering::SeqCst) };
-    let client = Client::with(sessions, disk, Transport::new(), Arc::new(SystemClock), rng()).unwrap();
-    let (mut alice, mut bob) = (End::of(client), End::open(&bob));
+    let (mut alice, full) = on_a_disk_that_fills(&alice);
+    let mut bob = End::open(&bob);
     let link = alice.share(&[&relay.url]);
     bob.client.connect(&find_connectoid(&link).unwrap(), "Alice").unwrap();
     runtime.block_on(both(&mut alice, &mut bob, are_settled));
@@ -482,12 +490,8 @@ fn what_is_told_while_the_disk_is_full_is_not_lost() {
 fn a_full_disk_keeps_no_session_open() {
     let (relay, alice, bob, runtime) = (relay(), Person::new(), Person::new(), runtime());
     let _entered = runtime.enter();
-    let full = Arc::new(AtomicBool::new(false));
-    let (disk, sessions) = KeysOnDisk::open(Keystore::new(alice.keys_file())).unwrap();
-    let is_full = full.clone();
-    let disk = Full { disk, is_full: move |_| is_full.load(Ordering::SeqCst) };
-    let client = Client::with(sessions, disk, Transport::new(), Arc::new(SystemClock), rng()).unwrap();
-    let (mut alice, mut bob) = (End::of(client), End::open(&bob));
+    let (mut alice, full) = on_a_disk_that_fills(&alice);
+    let mut bob = End::open(&bob);
     let link = alice.share(&[&relay.url]);
     bob.connect(&link);
     runtime.block_on(both(&mut alice, &mut bob, are_settled));
