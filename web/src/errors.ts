@@ -1,6 +1,6 @@
 // What calls throw.
 
-/** Why a call had no effect. */
+/** Why a call rejected: but for `storage`, it had no effect. */
 export type ErrorCode =
   /** A contact needs a name. */
   | 'no-name'
@@ -24,24 +24,29 @@ export type ErrorCode =
   | 'not-connected'
   /** There is no short authentication string yet. */
   | 'nothing-to-compare'
-  /** The session is over, or something newer took its place. */
-  | 'over'
-  /** An SDP has no fingerprint, or more than one. */
-  | 'fingerprint'
   /** It does not fit into a message. */
   | 'too-big'
-  /** Another tab of this app runs the contacts. */
+  /** Another tab of this app runs the contacts, or another client has the file. */
   | 'inactive'
   /** The client was closed. */
   | 'closed'
-  /** There is no IndexedDB, WebCrypto or WebRTC, or it failed; `cause` says more. */
+  /** There is no IndexedDB, Web Locks, WebCrypto or WebRTC, or it failed; `cause` says more. */
   | 'unsupported'
-  /** What must be stored could not be; it is tried again. */
+  /** What must be stored could not be yet: it is tried again. Or what is kept cannot be read: `cause` says more. */
   | 'storage'
+  /** The data of the site was deleted while the page was open: load it again. */
+  | 'deleted'
   /** No relay took it. */
   | 'not-sent'
   /** An option or argument is not what it has to be. */
   | 'argument';
+
+/** Why a step of the library's own came to nothing: no call of an app throws these. */
+type Inner =
+  /** The session is over, or something newer took its place. */
+  | 'over'
+  /** An SDP has no fingerprint, or more than one. */
+  | 'fingerprint';
 
 /** What calls throw. A program looks at `code`; `message` is for people, and says what to do. */
 export class ConnectoidError extends Error {
@@ -58,8 +63,8 @@ export class ConnectoidError extends Error {
 }
 
 /** Throws one. */
-export function fail(code: ErrorCode, message: string, cause?: unknown): never {
-  throw new ConnectoidError(code, message, { cause });
+export function fail(code: ErrorCode | Inner, message: string, cause?: unknown): never {
+  throw new ConnectoidError(code as ErrorCode, message, { cause });
 }
 
 /** Throws that something is missing, and what to do. */

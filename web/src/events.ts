@@ -1,5 +1,6 @@
 // What an app is told: the events of the sessions, and those of their connections, the storage and the tabs.
 
+import type { ConnectoidError } from './errors.js';
 import type { Event } from './sessions/output.js';
 
 /** All that an app is told. */
@@ -19,8 +20,13 @@ export type ClientEvent =
   | { type: 'active' }
   /** Another tab of this app took over; this one does nothing until `takeOver`, or until the other is closed. */
   | { type: 'inactive' }
-  /** Something could not be stored. It is tried again; what depends on it waits. Told once until it succeeded. */
-  | { type: 'error'; error: Error };
+  /** Something in `Client.contacts` changed. Until then that is the same array. */
+  | { type: 'changed' }
+  /**
+   * Something could not be stored. It is tried again; what depends on it waits. Told once until it succeeded. With the code `deleted`
+   * there is nothing left to go on with.
+   */
+  | { type: 'error'; error: ConnectoidError };
 
 /** The event of one type. */
 export type EventOf<T extends ClientEvent['type']> = Extract<ClientEvent, { type: T }>;
