@@ -30,5 +30,5 @@ export { linkOf, withoutConnectoid } from './link-of.js';
 export type { RelayUrl } from './relay-url.js';
 export type { Junk } from './seal/message.js';
 export type { Sas } from './seal/transcript.js';
-export type { Alarm, Event, Misbehaviour, SessionId, Skip } from './sessions/output.js';
-export type { Lock, Storage, Stored } from './storage.js';
+export type { Alarm, Event as SessionEvent, Misbehaviour, SessionId, Skip } from './sessions/output.js';
+export type { Lock as StorageLock, Storage as ContactStorage, Stored } from './storage.js';

@@ -9,9 +9,9 @@ import encodeQR from 'qr';
 /** How a code is drawn. */
 export interface QrOptions {
   /** What it is, for who cannot see it. `QR code`, if absent. */
-  title?: string;
+  title?: string | undefined;
   /** Width and height in CSS pixels. It fills the element around it, if absent. */
-  size?: number;
+  size?: number | undefined;
 }
 
 /** What a reader needs around a code, in modules (ISO/IEC 18004). */

@@ -14,7 +14,7 @@ export interface Stored {
  */
 export interface Storage {
   /** What keeps two clients from using it at once. Without it the app sees to that. */
-  readonly lock?: Lock;
+  readonly lock?: Lock | undefined;
   /** Whether private keys must be extractable for it. IndexedDB keeps keys that nobody can read out. */
   readonly extractable: boolean;
   /** All that is kept. */

@@ -65,7 +65,7 @@ export type Skip =
 export type Alarm =
   /**
    * Two people used the same link. A session that is open was closed; no app data may flow before the strings were compared. Said
-   * again at each start until then. `first` and `second` are when each was seen.
+   * again at each start until then.
    */
   | 'link-used-twice'
   /** So many offers came to a link without anybody proving to have made them that it was closed. */
@@ -111,7 +111,9 @@ export type Event =
   /** A note came; it is among the contact's notes until it is taken. */
   | { type: 'note'; contact: string }
   /** Something that people should hear of. */
-  | { type: 'alarm'; contact: string; alarm: Alarm; first?: number; second?: number }
+  | { type: 'alarm'; contact: string; alarm: Exclude<Alarm, 'link-used-twice'> }
+  /** Two people used the same link: `first` and `second` are when each was seen. */
+  | { type: 'alarm'; contact: string; alarm: 'link-used-twice'; first: number; second: number }
   /** A message was not used. */
   | { type: 'skipped'; contact: string; relay: RelayUrl; why: Skip }
   /** A relay does not do what the protocol says. It is asked again later, within a minute. */
