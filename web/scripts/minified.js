@@ -11,11 +11,11 @@ export const WEB = fileURLToPath(new URL('..', import.meta.url));
  * Chromium run what came of it.
  */
 const INNER = `
-  asked boxesChanged candidatesSent candidatesTaken carryOut changed channels checking closed
-  complete connection connections content controls deletions delivered drain due early elapsed expecting
-  failed failure frames fromStart handshake hear held heldBytes inARow interrupted isActive isLive isStored junk keeps
-  lastId late left letter live moves news nextTry offer offers outgoing outputs own patience peerNonce pending
-  place proof rA random react receiving release renews replies rO search secretO stage toldDown transcript
+  asked boxesChanged brief candidatesSent candidatesTaken carryOut changed channels checking closed
+  complete connection connections content controls deletions delivered down drain due early elapsed expecting
+  failed failure frames fromStart handshake hear held heldBytes idle inARow isActive isLive isStored junk keeps
+  lastId late left letter live message moves news next nextTry offer offers outage outgoing outputs own patience peerNonce pending
+  place proof rA random react receiving release rests renews replies retried rO search secretO stage toldDown transcript
   until vain waits wokeUp`;
 
 /** The text of `contents`, a module in `web/`, with all that it imports. */

@@ -5,7 +5,7 @@
 import { indexedDb } from './browser/indexed-db.js';
 import { watch } from './browser/presence.js';
 import { LABEL } from './browser/webrtc.js';
-import { type Connectoid, formatConnectoid, isExt } from './connectoid.js';
+import { type Connectoid, formatConnectoid, isExt, RELAYS_MAX } from './connectoid.js';
 import {
   type Contact,
   connectoidOf,
@@ -33,54 +33,59 @@ import {
   rename,
   renew,
   share,
+  trimmed,
   unshare,
   verify,
   wokeUp,
 } from './sessions/index.js';
 import { type Live, lives } from './sessions/state.js';
 import type { Storage } from './storage.js';
+import { within } from './within.js';
 
 /** Milliseconds, as all times here: of the page without anybody, and of a link. */
 const IDLE_AFTER = 3_600_000;
 const LINK_LIFE = 7 * 24 * 3_600_000;
 
+/** How long `unshare` waits for relays. */
+const UNSHARE = 12_000;
+
 /** How a client runs. */
 export interface Options {
   /** The relays at which this app's boxes are: one to four, `https`, or `http` on this machine. `share` needs them. */
-  relays?: string[];
+  relays?: string[] | undefined;
   /** The API key for these relays, if they ask for one. It becomes part of the links. */
-  ext?: string;
+  ext?: string | undefined;
   /** The name of the IndexedDB database, and of the lock that tabs share. `connectoid`, if absent. */
-  name?: string;
+  name?: string | undefined;
   /** Where contacts and keys are kept. IndexedDB, if absent. */
-  storage?: Storage;
+  storage?: Storage | undefined;
   /** The STUN and TURN servers. None, if absent: then only two who see each other's addresses connect, in one network mostly. */
-  iceServers?: RTCIceServer[];
+  iceServers?: RTCIceServer[] | undefined;
   /** What makes peer connections: that of the browser, if absent. With `null`, or where there is none, there are only notes. */
-  webrtc?: typeof RTCPeerConnection | null;
+  webrtc?: typeof RTCPeerConnection | null | undefined;
   /** Where there is no document: whether to wait at the relays for whatever comes, instead of checking once a minute. */
-  foreground?: boolean;
+  foreground?: boolean | undefined;
   /** After how many milliseconds without anybody at the page nothing is checked any more, until somebody is. An hour, if absent; `Infinity`: never. */
-  idleAfter?: number;
+  idleAfter?: number | undefined;
   /** Whether this tab takes over from another one that runs the contacts. It does, if absent. */
-  takeOver?: boolean;
+  takeOver?: boolean | undefined;
   /**
    * Whether a session that broke is made again without being asked, and at the next start one that was open when the page was closed.
    * It is, if absent; not after `disconnect` by either side.
    */
-  reconnect?: boolean;
+  reconnect?: boolean | undefined;
   /** Listeners that miss nothing. */
-  on?: Listeners;
+  on?: Listeners | undefined;
 }
 
 /** How `share` makes a link. */
 export interface ShareOptions {
   /** The page that the link leads to. This page, if absent. */
-  url?: string | URL;
+  url?: string | URL | undefined;
   /** Milliseconds until nobody can use it any more. Seven days, if absent; never, if `Infinity`. */
-  expiresIn?: number;
+  expiresIn?: number | undefined;
   /** Makes a link without a secret, for a place where others can read it: its contact is unproven until both compared their strings. */
-  withoutSecret?: boolean;
+  withoutSecret?: boolean | undefined;
 }
 
 /** Where a contact is: its link waits to be used; an attempt to connect goes on; there is a session; there is none; it is being deleted. */
@@ -95,6 +100,10 @@ export interface ContactInfo {
   readonly state: ContactState;
   /** Whether app data may flow in the open session. */
   readonly mayExchange: boolean;
+  /** Whether no packets get through in the open session, and another path is searched. */
+  readonly interrupted: boolean;
+  /** Why no relay of this contact is of use, if so, as in the event `relays-down`. */
+  readonly relaysDown: string | undefined;
   readonly verification: Verification;
   /** The short authentication string to compare; none before the first session. */
   readonly sas: Sas | undefined;
@@ -103,7 +112,7 @@ export interface ContactInfo {
   /** How far the link is that was shared; none if the other side shared one. */
   readonly linkState: LinkState | undefined;
   /** The connectoid that was shared, as long as it may be used. */
-  readonly link: string | undefined;
+  readonly connectoid: string | undefined;
   /** When it expires. */
   readonly expires: number | undefined;
   /** When somebody else was first seen to use the link. */
@@ -130,6 +139,10 @@ export class Client {
   readonly #driver: Driver;
   readonly #unwatch: (() => void) | undefined;
   readonly #listeners = new Set<[type: string, listener: (event: never) => void]>();
+  /** What an app sees of its contacts, by what that is as text; and the list of them it was last given, and told of. */
+  #infos = new Map<string, ContactInfo>();
+  #contacts: readonly ContactInfo[] = [];
+  #told = this.#contacts;
 
   /**
    * Opens the contacts that are stored and begins to run them. Its events come later than whatever follows `await` at once.
@@ -162,7 +175,7 @@ export class Client {
     if (!globalThis.crypto?.subtle) {
       missing('WebCrypto');
     }
-    if (!Array.isArray(relays) || relays.length > 4) {
+    if (!Array.isArray(relays) || relays.length > RELAYS_MAX) {
       argument('relays');
     }
     this.#relays = relays.map(text => relayUrl(text) ?? argument('relays'));
@@ -189,6 +202,12 @@ export class Client {
       make,
       () => page?.now() ?? { foreground, idle: false },
       event => this.#tell(event),
+      () => {
+        if (this.contacts !== this.#told) {
+          this.#told = this.#contacts;
+          this.#tell({ type: 'changed' });
+        }
+      },
       options.reconnect ?? true,
     );
     const page =
@@ -208,16 +227,27 @@ export class Client {
     return this.#driver.isActive();
   }
 
-  /** All contacts, by name. */
-  get contacts(): ContactInfo[] {
-    const contacts = lives(this.#driver.state()).map(live => this.#info(live));
-    return contacts.sort((a, b) => (a.name < b.name ? -1 : 1));
+  /** All contacts, by name: the same array until the event `changed`, in which a contact that did not change is the same object. */
+  get contacts(): readonly ContactInfo[] {
+    const infos = lives(this.#driver.state())
+      .map(live => this.#info(live))
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
+    const byText = new Map(
+      infos.map(info => {
+        const text = JSON.stringify(info);
+        return [text, this.#infos.get(text) ?? info];
+      }),
+    );
+    if (`${[...byText.keys()]}` !== `${[...this.#infos.keys()]}`) {
+      this.#infos = byText;
+      this.#contacts = Object.freeze([...byText.values()]);
+    }
+    return this.#contacts;
   }
 
   /** The contact of this name. */
   contact(name: string): ContactInfo | undefined {
-    const live = this.#find(name);
-    return live && this.#info(live);
+    return this.contacts.find(contact => contact.name === trimmed(name));
   }
 
   /**
@@ -243,7 +273,7 @@ export class Client {
   /** Connects to whoever shared a link, under a name of one's own, and goes on trying for 48 hours. */
   async connect(link: string | URL | Location, name: string): Promise<void> {
     this.#needWebrtc();
-    const found = parse(href(link));
+    const found = parse(link);
     await this.#call(s => connect(s, found, name));
   }
 
@@ -260,7 +290,7 @@ export class Client {
 
   /** Ends the session and any attempt to make one. What was sent on its channels has two seconds to arrive. */
   async disconnect(name: string): Promise<void> {
-    await this.#driver.connections.drain(name);
+    await this.#driver.connections.drain(trimmed(name));
     await this.#call(s => disconnect(s, name));
   }
 
@@ -269,16 +299,22 @@ export class Client {
     await this.#call(s => verify(s, name, same));
   }
 
-  /** Ends a contact: its boxes are deleted at the relays, then its keys. Fulfilled when they are gone. It cannot be undone. */
+  /**
+   * Ends a contact: its boxes are deleted at the relays, then its keys. Fulfilled when they are gone, or after 12 seconds, if a relay does not
+   * answer: then that goes on. It cannot be undone.
+   */
   async unshare(name: string): Promise<void> {
     await this.#call(s => unshare(s, name));
-    await this.#driver.until(s => (s.contacts.has(name) || s.outputs.length ? undefined : true));
+    const gone = this.#driver.until(s =>
+      s.contacts.has(trimmed(name)) || s.outputs.length ? undefined : true,
+    );
+    await within(UNSHARE, gone);
   }
 
   /** Gives a contact another name. */
   async rename(name: string, to: string): Promise<void> {
     await this.#call(s => {
-      this.#driver.connections.rename(name, rename(s, name, to));
+      this.#driver.connections.rename(trimmed(name), rename(s, name, to));
     });
   }
 
@@ -292,14 +328,15 @@ export class Client {
     }
     let wasOpen = false;
     const channel = await this.#driver.until(s => {
-      const { state, mayExchange } = this.#info(named(s, name));
+      const live = named(s, name);
+      const { state, mayExchange } = this.#info(live);
       const isOpen = state === 'connected';
       if (!isOpen && (wasOpen || state === 'offline' || state === 'leaving')) {
         notConnected();
       }
       wasOpen = isOpen;
       try {
-        return mayExchange ? this.#driver.connections.open(name, label, init) : undefined;
+        return mayExchange ? this.#driver.connections.open(live.contact.name, label, init) : undefined;
       } catch (cause) {
         argument('init', cause);
       }
@@ -340,10 +377,11 @@ export class Client {
   }
 
   #tell(event: ClientEvent): void {
-    for (const [type, listener] of [...this.#listeners]) {
+    for (const added of [...this.#listeners]) {
       try {
-        if (type === event.type) {
-          listener(event as never);
+        // One of them may have removed it just now.
+        if (added[0] === event.type && this.#listeners.has(added)) {
+          added[1](event as never);
         }
       } catch (error) {
         report(error);
@@ -352,24 +390,27 @@ export class Client {
   }
 
   #find(name: string): Live | undefined {
-    return this.#driver.state().contacts.get(name);
+    return this.#driver.state().contacts.get(trimmed(name));
   }
 
   #info(live: Live): ContactInfo {
     const { contact } = live;
     const { name, made, lastSeen, verification, sas, link, ended, inbox } = contact;
     const connectoid = this.#openLink(contact);
+    const session = this.#driver.connections.live(name);
     return Object.freeze({
       name,
       made,
       lastSeen,
       state: this.#state(live),
-      mayExchange: !!this.#driver.connections.live(name)?.mayExchange && mayExchange(contact),
+      mayExchange: !!session?.mayExchange && mayExchange(contact),
+      interrupted: !!session?.outage,
+      relaysDown: live.toldDown,
       verification,
       sas: sas && sasOf(sas),
       mustVerify: mustVerify(contact),
       linkState: link?.state,
-      link: connectoid && formatConnectoid(connectoid),
+      connectoid: connectoid && formatConnectoid(connectoid),
       expires: connectoid && link?.expires,
       usedTwice: link?.usedTwice,
       ended,
@@ -410,7 +451,7 @@ function linkAt(url: string | URL | undefined): (connectoid: Connectoid) => stri
     return formatConnectoid;
   }
   try {
-    const { href } = new URL(page);
+    const { href } = new URL(page, globalThis.location?.href);
     return connectoid => linkIn(href, connectoid);
   } catch (cause) {
     argument('url', cause);
@@ -418,8 +459,8 @@ function linkAt(url: string | URL | undefined): (connectoid: Connectoid) => stri
 }
 
 /** What stands in a link, which must be one. */
-export function parse(link: string): FoundLink {
-  const found = findConnectoid(link);
+export function parse(link: string | URL | Location): FoundLink {
+  const found = findConnectoid(href(link));
   return typeof found === 'string' ? fail('bad-link', `no link (${found}): ask for it again`) : found;
 }
 

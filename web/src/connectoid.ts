@@ -41,6 +41,10 @@ export type BadLink =
   /** A URL without a connectoid. */
   | 'no-connectoid';
 
+/** The relays in it, and the characters of the third part. */
+export const RELAYS_MAX = 4;
+const EXT_MAX = 1024;
+
 /** The version of the fourth part, its first byte. */
 const SECRET_VERSION = 1;
 
@@ -111,7 +115,7 @@ export function stringify(fields: object): string {
 
 /** Whether it can be the third part: base64url of at most 1024 characters, or empty. */
 export function isExt(ext: string): boolean {
-  return ext.length <= 1024 && decode(ext) !== undefined;
+  return ext.length <= EXT_MAX && decode(ext) !== undefined;
 }
 
 function parseRelays(part: string): RelayUrl[] | BadLink {
@@ -121,7 +125,7 @@ function parseRelays(part: string): RelayUrl[] | BadLink {
     return 'relays';
   }
   const urls = list.split(' ').filter(url => url);
-  if (urls.length < 1 || urls.length > 4) {
+  if (urls.length < 1 || urls.length > RELAYS_MAX) {
     return 'relay-count';
   }
   const relays = urls.map(relayUrl);

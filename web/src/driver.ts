@@ -4,7 +4,7 @@
 import type { Presence } from './browser/presence.js';
 import { type Connections, connections } from './browser/webrtc.js';
 import { type Contact, mayExchange } from './contact.js';
-import { ConnectoidError } from './errors.js';
+import { ConnectoidError, fail } from './errors.js';
 import type { ClientEvent } from './events.js';
 import { pollUrgent, replied, start, step, wakeAt, wokeUp } from './sessions/index.js';
 import type { Output } from './sessions/output.js';
@@ -55,12 +55,16 @@ export interface Driver {
 /** What runs each client: for the parts of the library that are imports of their own, as `connectoid/notes`. */
 export const drivers = new WeakMap<object, Driver>();
 
-/** `make` makes a peer connection, where there is WebRTC. `keeps`: whether sessions that broke are made again. */
+/**
+ * `make` makes a peer connection, where there is WebRTC. `look` is called when contacts may have changed. `keeps`: whether sessions that
+ * broke are made again.
+ */
 export function driver(
   storage: Storage,
   make: (() => RTCPeerConnection) | undefined,
   presence: () => Presence,
   tell: (event: ClientEvent) => void,
+  look: () => void,
   keeps: boolean,
 ): Driver {
   let s = newState([], [], false);
@@ -82,6 +86,9 @@ export function driver(
   /** Ends the use of the storage, or the waiting for it. */
   let release: (() => void) | undefined;
   let asking: AbortController | undefined;
+  let taking: Promise<void> | undefined;
+  /** Why there is nothing to go on with. */
+  let lost: ConnectoidError | undefined;
   const links = connections(make, react, tell, name => {
     const live = s.contacts.get(name);
     return !!live && mayExchange(live.contact);
@@ -108,11 +115,22 @@ export function driver(
     }
   }
 
-  async function acquire(take: boolean): Promise<void> {
+  /** Waits for its turn. To take over twice is to take over once. */
+  function acquire(take: boolean): Promise<void> {
+    const acquiring =
+      (take && taking) ||
+      request(take).finally(() => {
+        taking = undefined;
+      });
+    taking = take ? acquiring : undefined;
+    return acquiring;
+  }
+
+  async function request(take: boolean): Promise<void> {
     asking?.abort(gone());
     asking = new AbortController();
     const { signal } = asking;
-    release = await orUnsupported(() => storage.lock?.request(take, () => void next(giveUp), signal));
+    release = await usable(() => storage.lock?.request(take, () => void next(giveUp), signal));
     await next(begin);
   }
 
@@ -132,6 +150,7 @@ export function driver(
       throw error;
     }
     isActive = true;
+    lost = undefined;
     void next(() => pause());
     void react(s => {
       if (saidInactive) {
@@ -149,7 +168,7 @@ export function driver(
       stop();
       sayInactive();
       const before = asking;
-      later(pause(GIVE_WAY).then(() => (asking === before ? acquire(false) : undefined)));
+      later(pause(GIVE_WAY).then(() => (asking === before && !isClosed ? acquire(false) : undefined)));
     }
   }
 
@@ -176,7 +195,7 @@ export function driver(
   }
 
   async function load(): Promise<Stored> {
-    const all = await orUnsupported(() => storage.load());
+    const all = await usable(() => storage.load());
     all.contacts.forEach(isStoredNow);
     return all;
   }
@@ -190,6 +209,7 @@ export function driver(
     }
     requests.clear();
     settle();
+    look();
     clearTimeout(timer);
     release?.();
     release = undefined;
@@ -211,7 +231,7 @@ export function driver(
   function gone(): ConnectoidError {
     return isClosed
       ? new ConnectoidError('closed', 'the client was closed: open another')
-      : new ConnectoidError('inactive', 'another tab runs the contacts: call takeOver');
+      : (lost ?? new ConnectoidError('inactive', 'another tab runs the contacts: call takeOver'));
   }
 
   // --- Steps ---
@@ -272,6 +292,7 @@ export function driver(
     } finally {
       plan();
       settle();
+      look();
     }
   }
 
@@ -285,14 +306,14 @@ export function driver(
       contacts.forEach(isStoredNow);
       failures = 0;
     } catch (cause) {
-      if (cause instanceof ConnectoidError && cause.code === 'storage') {
-        // There is nothing to go on with.
+      if (cause instanceof ConnectoidError && cause.code === 'deleted') {
+        lost = cause;
         stop();
         tell({ type: 'error', error: cause });
         sayInactive();
         throw cause;
       }
-      const error = new ConnectoidError('storage', 'not stored yet: it is tried again', { cause });
+      const error = new ConnectoidError('storage', 'not stored yet: tried again', { cause });
       unstored = error;
       retryAt = performance.now() + Math.min(RETRY_FIRST * 2 ** failures, RETRY_MAX);
       if (++failures === 1) {
@@ -409,16 +430,18 @@ function pause(time = 0): Promise<void> {
   });
 }
 
-/** What a browser throws where a page may keep nothing, in a sandbox for instance. */
-async function orUnsupported<T>(work: () => T): Promise<Awaited<T>> {
+/** What a storage does, with why it cannot be used: a page in a sandbox, for instance, may keep nothing. */
+async function usable<T>(work: () => T): Promise<Awaited<T>> {
   try {
     return await work();
   } catch (cause) {
-    throw cause instanceof ConnectoidError
-      ? cause
-      : new ConnectoidError('unsupported', 'the page may keep nothing (a sandbox?)', {
-          cause,
-        });
+    if (cause instanceof ConnectoidError) {
+      throw cause;
+    }
+    if (/^(Security|InvalidState)Error$/.test((cause as Error).name)) {
+      fail('unsupported', 'the page may keep nothing (a sandbox?)', cause);
+    }
+    fail('storage', `it cannot be used: ${cause}`, cause);
   }
 }
 

@@ -51,7 +51,7 @@ const ERROR_CHARS = 64;
 const DETAIL_CHARS = 300;
 
 /** The most boxes one check may ask about. */
-const MOST_BOXES = 100;
+export const BOXES_MAX = 100;
 
 /** Puts a message into a box. */
 export function sendBody(to: PublicKey, ext: string | undefined, data: Uint8Array): string {
@@ -126,7 +126,7 @@ export function readCheckedMany(reply: Reply): Replied<CheckedMany> {
     // No more were asked about, and each key that is new here is some work.
     const boxes =
       Array.isArray(list) &&
-      list.length <= MOST_BOXES &&
+      list.length <= BOXES_MAX &&
       whole(list.map(box => whole({ key: publicKey(box?.pub), question: string(box?.question) })));
     return (
       boxes && typeof found === 'boolean' && isText(relay) && { found, boxes, relay: relay ?? undefined }

@@ -22,11 +22,11 @@ export type Frame =
 export type NotAFrame = 'malformed' | 'version' | 'type' | 'too-big';
 
 /** The longest frame, in bytes. */
-const MOST_BYTES = 16_384;
+export const FRAME_MAX = 16_384;
 
 /** Reads a text frame. Fields that the frame does not have are ignored; a name that stands twice is refused. */
 export function parseFrame(text: string): Frame | NotAFrame {
-  return utf8(text).length > MOST_BYTES ? 'too-big' : (read(parseObject(text) ?? {}) ?? 'malformed');
+  return utf8(text).length > FRAME_MAX ? 'too-big' : (read(parseObject(text) ?? {}) ?? 'malformed');
 }
 
 /** A frame as text, to send. */

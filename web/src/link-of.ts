@@ -32,7 +32,7 @@ export function withoutConnectoid(url: string | URL | Location): string {
   return without(href(url));
 }
 
-/** A URL as text. */
+/** A URL as text; nothing, if there is none. */
 export function href(url: string | URL | Location): string {
-  return typeof url === 'string' ? url : url.href;
+  return `${url ?? ''}`;
 }

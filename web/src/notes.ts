@@ -8,7 +8,9 @@ import { type Bytes, text, utf8 } from './bytes.js';
 import { argument, type Client, parse } from './client.js';
 import { type Driver, drivers } from './driver.js';
 import { fail } from './errors.js';
+import { trimmed } from './sessions/index.js';
 import { notesHandedOver, noteTo, note as noteToContact } from './sessions/notes.js';
+import { reasonOf } from './sessions/requests.js';
 
 /** A note that came. */
 export interface Note {
@@ -28,18 +30,16 @@ export interface Note {
 export async function sendNote(client: Client, nameOrLink: string, note: string | Uint8Array): Promise<void> {
   const driver = driverOf(client);
   const bytes: Bytes = typeof note === 'string' ? utf8(note) : new Uint8Array(note);
-  const link = driver.state().contacts.has(nameOrLink) ? undefined : parse(nameOrLink).connectoid;
+  // What could be part of a link is one that was cut, rather than a name.
+  const isLink = !driver.state().contacts.has(trimmed(nameOrLink)) && /[.=]/.test(nameOrLink);
+  const link = isLink ? parse(nameOrLink).connectoid : undefined;
   const message = await driver.call(s =>
     link ? noteTo(s, link, bytes) : noteToContact(s, nameOrLink, bytes),
   );
   await driver.until(s => {
     const isOnItsWay = s.outgoing.some(leg => leg.message === message && !(link && leg.tries));
     if (!message.delivered && !isOnItsWay) {
-      const { failed } = message;
-      // As in the event `relays-down`.
-      const why =
-        failed && 'what' in failed ? failed.what : failed && 'why' in failed ? failed.why : failed?.failure;
-      fail('not-sent', 'no relay took it: try again later', why);
+      fail('not-sent', 'no relay took it: try again later', message.failed && reasonOf(message.failed));
     }
     return message.delivered || undefined;
   });
@@ -48,7 +48,7 @@ export async function sendNote(client: Client, nameOrLink: string, note: string 
 /** The notes that came and were not taken, oldest first. The event `note` says that one came. */
 export function notes(client: Client, name: string): Note[] {
   const driver = driverOf(client);
-  const { inbox = [], peer } = driver.state().contacts.get(name)?.contact ?? {};
+  const { inbox = [], peer } = driver.state().contacts.get(trimmed(name))?.contact ?? {};
   return inbox.filter(driver.isStored).map(({ ik, ts, note }) => ({
     text: text(note),
     bytes: note.slice(),

@@ -5,7 +5,7 @@ import type { RelayUrl } from './relay-url.js';
 import type { Reply } from './sessions/output.js';
 
 /** A reply is read no further. */
-const MOST = 1024 * 1024;
+const REPLY_MAX = 1024 * 1024;
 
 /**
  * Posts `body`. `patience`, in milliseconds, is for all of it, to the last byte of the reply. `stop` ends it at once; never
@@ -55,7 +55,7 @@ async function read({ body }: Response): Promise<Uint8Array | undefined> {
       break;
     }
     length += value.length;
-    if (length > MOST) {
+    if (length > REPLY_MAX) {
       return undefined;
     }
     chunks.push(value);

@@ -22,12 +22,19 @@ export function indexedDb(name: string): Storage {
   let isEmpty = false;
 
   /** All of it or nothing, on the disk when it is fulfilled. Opened anew each time: what stays open is in the way of who clears site data. */
-  const transact = <T>(mode: IDBTransactionMode, work: (store: IDBObjectStore) => T): Promise<T> =>
-    new Promise((resolve, reject) => {
+  const transact = <T>(mode: IDBTransactionMode, work: (store: IDBObjectStore) => T): Promise<T> => {
+    let late: ReturnType<typeof setTimeout>;
+    return new Promise<T>((resolve, reject) => {
       let isLate = false;
-      setTimeout(() => {
+      let transaction: IDBTransaction | undefined;
+      late = setTimeout(() => {
         isLate = true;
-        reject(new ConnectoidError('unsupported', 'IndexedDB is stuck: restart the browser'));
+        try {
+          transaction?.abort();
+          reject(new ConnectoidError('unsupported', 'IndexedDB is stuck: restart the browser'));
+        } catch {
+          // It is about to be done, after all.
+        }
       }, PATIENCE);
       const request = factory.open(name, 1);
       request.onupgradeneeded = () => {
@@ -35,7 +42,7 @@ export function indexedDb(name: string): Storage {
           request.result.createObjectStore(STORE);
         } else {
           // It was there: what its user deleted is not written back.
-          reject(new ConnectoidError('storage', 'the data was deleted: reload the page'));
+          reject(new ConnectoidError('deleted', 'the data was deleted: reload the page'));
           request.transaction?.abort();
         }
       };
@@ -47,7 +54,6 @@ export function indexedDb(name: string): Storage {
           database.close();
           return;
         }
-        let transaction: IDBTransaction | undefined;
         try {
           transaction = database.transaction(STORE, mode, { durability: 'strict' });
           const result = work(transaction.objectStore(STORE));
@@ -61,7 +67,8 @@ export function indexedDb(name: string): Storage {
         // Once the transaction is over.
         database.close();
       };
-    });
+    }).finally(() => clearTimeout(late));
+  };
 
   return {
     extractable: false,

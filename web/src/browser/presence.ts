@@ -10,9 +10,9 @@ export interface Presence {
 
 /** What is told. */
 export interface Told {
-  /** Somebody came or went. That nobody was there for long is not told: it is seen at the next look. */
+  /** Somebody went. That nobody was there for long is not told: it is seen at the next look. */
   changed(): void;
-  /** The device woke up, or has a network again. */
+  /** Somebody came, or the device woke up or has a network again. */
   wokeUp(): void;
   /** The page is closed. */
   left(): void;
@@ -27,22 +27,15 @@ export function watch(idleAfter: number, told: Told): { now(): Presence; end(): 
   let active = Date.now();
   const isIdle = () => Date.now() - active >= idleAfter;
 
-  const touched = () => {
-    const wasIdle = isIdle();
-    active = Date.now();
-    if (wasIdle) {
-      told.changed();
-    }
-  };
-  const seen = () => {
-    if (!document.hidden) {
-      touched();
-    }
-    told.changed();
-  };
   const woke = () => {
-    touched();
+    active = Date.now();
     told.wokeUp();
+  };
+  const touched = () => {
+    if (isIdle()) {
+      woke();
+    }
+    active = Date.now();
   };
 
   for (const type of ACTIVITY) {
@@ -51,6 +44,6 @@ export function watch(idleAfter: number, told: Told): { now(): Presence; end(): 
   addEventListener('online', woke, options);
   addEventListener('pageshow', event => event.persisted && woke(), options);
   addEventListener('pagehide', event => event.persisted || told.left(), options);
-  document.addEventListener('visibilitychange', seen, options);
+  document.addEventListener('visibilitychange', () => (document.hidden ? told.changed() : woke()), options);
   return { now: () => ({ foreground: !document.hidden, idle: isIdle() }), end: () => end.abort() };
 }

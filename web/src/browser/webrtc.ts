@@ -5,7 +5,9 @@
 
 import { type Bytes, equal } from '../bytes.js';
 import type { ClientEvent } from '../events.js';
+import { FRAME_MAX } from '../frame.js';
 import { fingerprintOf } from '../sdp.js';
+import { CANDIDATES_MAX } from '../seal/message.js';
 import {
   channelClosed,
   channelOpen,
@@ -14,8 +16,10 @@ import {
   localAnswer,
   localCandidates,
   localOffer,
+  resumed as resume,
+  tryAtOnce,
 } from '../sessions/connect.js';
-import { reconnect, renew, wokeUp } from '../sessions/index.js';
+import { renew, wokeUp } from '../sessions/index.js';
 import type { Event, SessionId, Step } from '../sessions/output.js';
 import type { State } from '../sessions/state.js';
 import { within } from '../within.js';
@@ -29,9 +33,6 @@ const TOOLS = 'connectoid.';
 /** How long candidates are waited for before an SDP is handed over, and how long later ones are collected. Milliseconds, as below. */
 const GATHER = 1000;
 const LATE = 3000;
-
-/** The candidates in one message. */
-const MOST_CANDIDATES = 32;
 
 /**
  * How long a path may be searched once both sides know the other's addresses. The side that answers searches longer: the other may
@@ -49,8 +50,7 @@ const FAREWELL = 2000;
 /** How long a connection stays after its channels were closed, so that the other side sees that it is on purpose. */
 const PARTING = 600;
 
-/** The longest frame, and the most of them in a session: a few are needed. */
-const MOST_FRAME = 16 * 1024;
+/** The most frames in a session: a few are needed. */
 const MOST_FRAMES = 1000;
 
 /** The channels and bytes that may come before app data may flow. */
@@ -63,7 +63,7 @@ export interface Connections {
   /** Tells the app of an event, and does what it means for the connections. */
   hear(event: Event): void;
   /** The connection of the open session with a contact. */
-  live(contact: string): { readonly mayExchange: boolean } | undefined;
+  live(contact: string): { readonly mayExchange: boolean; readonly outage?: unknown } | undefined;
   /** Opens a channel in the open session, if app data may flow. */
   open(contact: string, label: string, init?: RTCDataChannelInit): RTCDataChannel | undefined;
   /** Closes the app's channels, with one contact or all, and waits until what was sent on them has arrived. */
@@ -94,7 +94,7 @@ interface Connection {
   /** Ends the search for a path. */
   search?: Timer;
   /** Ends the search for another path; there is one while no packets get through. */
-  interrupted?: Timer | undefined;
+  outage?: Timer | undefined;
 }
 
 /** A session on a connection. */
@@ -104,7 +104,7 @@ interface Control {
   readonly offers: boolean;
   channel?: RTCDataChannel;
   frames: number;
-  /** The other side closed its channel while a newer session was on the way. */
+  /** The other side closed its channel. */
   closed: boolean;
   /** Candidates that came before the SDP they belong to was applied. */
   early: RTCIceCandidateInit[] | undefined;
@@ -131,9 +131,6 @@ export function connections(
   mayFlow: (contact: string) => boolean,
 ): Connections {
   const controls = new Map<SessionId, Control>();
-  /** Contacts that were tried again at once; not again before one was connected. */
-  const retried = new Set<string>();
-
   const closed = (session: SessionId, onPurpose = false) => step(s => channelClosed(s, session, onPurpose));
   const live = (contact: string) =>
     [...controls.values()].find(({ connection }) => connection.isLive && connection.contact === contact)
@@ -262,9 +259,12 @@ export function connections(
   ) {
     const { session, connection } = control;
     const { pc } = connection;
+    for (const { late } of connection.controls) {
+      clearInterval(late);
+    }
     const candidates: RTCIceCandidateInit[] = [];
     const send = () => {
-      const some = candidates.splice(0, MOST_CANDIDATES);
+      const some = candidates.splice(0, CANDIDATES_MAX);
       if (some.length) {
         void step(s => localCandidates(s, session, some));
       }
@@ -326,23 +326,14 @@ export function connections(
     drop(control);
     void closed(session);
     if (connection.isLive) {
-      beginAnew(connection);
+      tryAgain(connection, true);
     }
   }
 
-  function beginAnew(connection: Connection) {
+  /** A session broke, or failed on its way: the other page may have been loaded again in that moment, and waits. */
+  function tryAgain(connection: Connection, isAwaited = false) {
     over(connection);
-    void step(s => reconnect(s, connection.contact));
-  }
-
-  /** A session failed on its way: the other page may have been loaded again in that moment, and waits. */
-  function tryAgain(connection: Connection) {
-    const { contact } = connection;
-    over(connection);
-    if (!retried.has(contact)) {
-      retried.add(contact);
-      void step(s => reconnect(s, contact));
-    }
+    void step(s => tryAtOnce(s, connection.contact, isAwaited));
   }
 
   // --- Connections ---
@@ -365,7 +356,11 @@ export function connections(
   }
 
   function changed(connection: Connection) {
-    const { pc } = connection;
+    const { pc, controls } = connection;
+    // Its channel was closed: that is about to be dealt with.
+    if (controls.at(-1)?.closed ?? true) {
+      return;
+    }
     if (pc.connectionState === 'connected') {
       connection.found = true;
       clearTimeout(connection.search);
@@ -381,23 +376,25 @@ export function connections(
   }
 
   function interrupted(connection: Connection) {
-    if (connection.interrupted) {
+    if (connection.outage) {
       return;
     }
-    connection.interrupted = setTimeout(() => beginAnew(connection), RENEW);
+    connection.outage = setTimeout(() => tryAgain(connection), RENEW);
     tell({ type: 'interrupted', contact: connection.contact });
     void step(s => {
       // The network may be another one: relays are asked anew, too.
       wokeUp(s);
-      renew(s, connection.contact);
+      renew(s, connection.contact, true);
     });
   }
 
   function resumed(connection: Connection) {
-    if (connection.interrupted) {
-      clearTimeout(connection.interrupted);
-      connection.interrupted = undefined;
-      tell({ type: 'resumed', contact: connection.contact });
+    const { contact, outage } = connection;
+    if (outage) {
+      clearTimeout(outage);
+      connection.outage = undefined;
+      tell({ type: 'resumed', contact });
+      void step(s => resume(s, contact));
     }
   }
 
@@ -437,8 +434,7 @@ export function connections(
       }
     } else {
       clearTimeout(connection.search);
-      clearTimeout(connection.interrupted);
-      pc.onconnectionstatechange = null;
+      clearTimeout(connection.outage);
       pc.ondatachannel = null;
       if (onPurpose && channel) {
         for (const open of [...channels, channel]) {
@@ -468,7 +464,7 @@ export function connections(
       if (control.frames === 1 && !control.offers) {
         void opened();
       }
-      if (typeof data === 'string' && data.length <= MOST_FRAME && control.frames <= MOST_FRAMES) {
+      if (typeof data === 'string' && data.length <= FRAME_MAX && control.frames <= MOST_FRAMES) {
         void step(s => frameCame(s, session, data));
       } else {
         over(connection);
@@ -478,17 +474,13 @@ export function connections(
       if (!controls.has(session)) {
         return;
       }
-      if (connection.controls.at(-1) !== control) {
-        // Over there a newer session took its place already; here it will, too.
-        control.closed = true;
-        return;
-      }
+      control.closed = true;
       const { pc } = connection;
-      pc.onconnectionstatechange = null;
       // If the page over there is gone, so is the rest by then.
       setTimeout(() => {
         const onPurpose = pc.connectionState === 'connected' && pc.sctp?.state === 'connected';
-        if (!controls.has(session)) {
+        // Over there a newer session may have taken its place already; here it will, too.
+        if (!controls.has(session) || connection.controls.at(-1) !== control) {
           return;
         }
         if (connection.isLive || onPurpose) {
@@ -571,8 +563,15 @@ export function connections(
         // To the app it is the same session, on another path.
         resumed(connection);
       } else {
+        const before = live(event.contact);
+        if (before) {
+          // The other side lost that one, and this one did not notice.
+          for (const control of before.controls) {
+            drop(control, true);
+          }
+          tell({ type: 'disconnected', contact: event.contact });
+        }
         connection.isLive = true;
-        retried.delete(event.contact);
         tell(event);
       }
       allow(connection);

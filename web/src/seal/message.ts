@@ -32,6 +32,9 @@ export type Content =
   /** A one-way message for scripts and tools. */
   | { typ: 'note'; note: Bytes };
 
+/** The candidates in one message. */
+export const CANDIDATES_MAX = 32;
+
 /** Why a message is not used. In the order of the checks. */
 export type Junk =
   /** It cannot be opened with this box's key and secret. */
@@ -230,7 +233,7 @@ function readContent(fields: JsonObject): Content | 'type' | undefined {
         sdp: readSdp(typ, fields.sdpAnswer),
       });
     case 'candidate': {
-      const fits = Array.isArray(candidates) && candidates.length >= 1 && candidates.length <= 32;
+      const fits = Array.isArray(candidates) && candidates.length >= 1 && candidates.length <= CANDIDATES_MAX;
       return whole({ typ, re, candidates: fits && candidates.every(isObject) ? candidates : undefined });
     }
     case 'refuse':

@@ -50,18 +50,14 @@ const OFFER_ANSWERABLE = 5 * MINUTE;
 /** The answers to offers on a link of which no proof came; then the link closes. */
 export const ANSWERS_MAX = 50;
 
-/**
- * When the next offer is due, after the wish to connect, if so many were made and so much time passed. Those that were missed are
- * not made up for.
- */
-export function nextAfter(tries: number, passed: number): number {
-  if (!tries) return 0;
-  while (afterTries(tries) <= passed) tries++;
-  return afterTries(tries);
+/** The offers made by now, if so many were made and so much time passed: those that were missed are not made up for. */
+export function triesBy(tries: number, passed: number): number {
+  while (tries && afterTries(tries) <= passed) tries++;
+  return tries;
 }
 
 /** When the offer after so many is due, after the wish to connect. */
-function afterTries(tries: number): number {
+export function afterTries(tries: number): number {
   return TRIES[tries] ?? 50 * MINUTE + (tries - 3) * HOUR;
 }
 
@@ -95,7 +91,7 @@ export async function send(
 }
 
 export function tooBig(): never {
-  fail('too-big', 'too much for a message: send less');
+  fail('too-big', 'too much for a message');
 }
 
 /** The session of this id, if the app may do now what it wants to. */
@@ -104,7 +100,7 @@ function waiting<A extends Stage['at']>(s: State, id: SessionId, ...ats: A[]) {
   const { contact, pending } = live ?? {};
   const stage = ats.map(at => stageOf(live, at)).find(stage => stage);
   const peer = contact?.peer;
-  if (!live || !contact || !pending || !stage || !peer) fail('over', 'the session is over');
+  if (!live || !contact || !pending || !stage || !peer) fail('over', '');
   return { live, contact, pending, stage, peer };
 }
 
@@ -113,7 +109,7 @@ function ownFingerprint(s: State, live: Live, sdp: string): Bytes {
   const fingerprint = fingerprintOf(sdp);
   if (fingerprint) return fingerprint;
   dropPending(s, live);
-  fail('fingerprint', 'the SDP needs one fingerprint');
+  fail('fingerprint', '');
 }
 
 /** The offer of a peer connection that `make-offer` asked for. */
@@ -223,22 +219,57 @@ export function planNextTry(s: State, live: Live): void {
   const { connecting } = live.contact;
   if (!connecting) return;
   const passed = Math.max(s.now - connecting.since, 0);
-  live.nextTry = s.elapsed + Math.max(nextAfter(connecting.tries, passed) - passed, 0);
+  connecting.tries = triesBy(connecting.tries, passed);
+  live.nextTry = s.elapsed + Math.max(afterTries(connecting.tries) - passed, 0);
 }
 
-/** While the device slept its steady clock may have stood still: a try that the time of day says was missed is due now. */
+/**
+ * While the device slept its steady clock may have stood still: a try that the time of day says was missed is due now. What the
+ * library tries by itself begins anew with it.
+ */
 export function tryNowIfMissed(s: State, live: Live): void {
   const { connecting } = live.contact;
-  if (connecting && afterTries(connecting.tries) <= s.now - connecting.since) live.nextTry = s.elapsed;
+  wantAgain(s, live);
+  if (!connecting || afterTries(connecting.tries) > s.now - connecting.since) return;
+  live.nextTry = s.elapsed;
+  if (connecting.byItself) Object.assign(connecting, { since: s.now, tries: 0 });
 }
 
-/** Asks for an offer if one is due; gives up after 48 hours. */
+/** That it was given up does not hold any more where a connection is wanted: somebody may be there by now. */
+export function wantAgain(s: State, { contact }: Live): void {
+  if (contact.wanted && s.keeps) delete contact.ended;
+}
+
+/**
+ * An attempt at a session, or a session, came to nothing: who goes on trying does so at once, until a session is proven only the first
+ * time. `isAwaited`: the other side lost the session, and waits for an offer.
+ */
+export function tryAtOnce(s: State, name: string, isAwaited: boolean): void {
+  const live = s.contacts.get(name);
+  if (!live || live.open || live.pending || live.retried) return;
+  live.retried = true;
+  if (isAwaited && !live.contact.connecting) tryNow(s, live, s.keeps);
+  if (live.contact.connecting) live.nextTry = s.elapsed;
+}
+
+/** Makes an offer, unless one is under way, and goes on with others. If a channel is on its way, as soon as that comes to nothing. */
+export function tryNow(s: State, live: Live, byItself = false): void {
+  const { contact, brief } = live;
+  // What breaks again and again is not made anew at once.
+  const tries = isUnderWay(s, live) ? 1 : byItself && brief ? brief - 1 : 0;
+  contact.connecting = { since: s.now, tries, byItself };
+  delete contact.ended;
+  storeOf(s, live);
+  planNextTry(s, live);
+}
+
+/** Asks for an offer if one is due; gives up after 48 hours, but not before a try that was missed is made. */
 export function tryAgain(s: State, live: Live): void {
   const { connecting, name } = live.contact;
   // An answer came: what is under way is not thrown away for another offer.
   if (!connecting || live.nextTry > s.elapsed || isJoined(live)) return;
   dropPending(s, live);
-  if (s.now - connecting.since >= GIVE_UP) {
+  if (Math.min(s.now - connecting.since, afterTries(connecting.tries)) >= GIVE_UP) {
     endTrying(s, live, 'gave-up');
     return;
   }
@@ -250,10 +281,13 @@ export function tryAgain(s: State, live: Live): void {
   s.outputs.push({ do: 'make-offer', session, contact: name, renews: live.open?.id });
 }
 
-/** An attempt to connect came to an end without a session. */
+/** An attempt to connect came to an end without a session. One that nobody answered may be made again by itself, at the next start. */
 export function endTrying(s: State, live: Live, ended: Ended): void {
-  live.contact.ended = ended;
-  giveUp(s, live);
+  const { contact } = live;
+  contact.ended = ended;
+  if (ended !== 'gave-up') delete contact.wanted;
+  stopTrying(s, live);
+  storeOf(s, live);
   tell(s, live, ended);
 }
 
@@ -367,16 +401,17 @@ async function proven(s: State, live: Live, sas: Bytes): Promise<void> {
     if (isUnconnected(link)) link.state = 'connected';
   }
   live.nextTry = Infinity;
+  live.retried = false;
   live.pending = undefined;
-  live.open = { id, moves: 0 };
+  live.open = { id, moves: 0, since: s.elapsed };
   storeOf(s, live);
-  if (before) close(s, before.id);
   tell(s, live, 'connected', {
     session: id,
     sas: sasOf(contact.sas),
     mayExchange: mayExchange(contact),
     offerer: !joined.offer,
   });
+  if (before) close(s, before.id);
   await rekey(s, live, id);
 }
 
@@ -413,8 +448,19 @@ export function closeSessions(s: State, live: Live): void {
   sessionEnded(s, live, true);
 }
 
+/** Packets get through again in an open session: no other path is needed. */
+export function resumed(s: State, name: string): void {
+  const live = s.contacts.get(name);
+  if (!live?.open || !live.contact.connecting) return;
+  stopTrying(s, live);
+  storeOf(s, live);
+}
+
 function sessionEnded(s: State, live: Live, onPurpose: boolean): void {
+  const { since } = live.open ?? { since: 0 };
   live.open = undefined;
+  live.contact.lastSeen = s.now;
+  live.brief = !onPurpose && s.elapsed - since < MINUTE ? live.brief + 1 : 0;
   // Whoever ends it, for whatever reason, does not want it made again at once.
   if (onPurpose) giveUp(s, live);
   tell(s, live, 'disconnected');

@@ -4,7 +4,7 @@
 // next begins, since WebCrypto is asynchronous), with one of the functions below or of `connect.ts`, and after each carries out
 // `outputs`, **in that order**: what follows a `store` must not happen before the store is durable.
 
-import type { Connectoid } from '../connectoid.js';
+import { type Connectoid, RELAYS_MAX } from '../connectoid.js';
 import {
   type Contact,
   connectoidOf,
@@ -27,11 +27,12 @@ import {
   closeSessions,
   giveUp,
   giveUpHandshake,
-  isUnderWay,
   planNextTry,
   stopTrying,
   tryAgain,
+  tryNow,
   tryNowIfMissed,
+  wantAgain,
 } from './connect.js';
 import { checkDue, checkNow, checksDueAt } from './mailbox.js';
 import { sendDue, sendNow } from './outbox.js';
@@ -52,9 +53,6 @@ export interface Sharing {
   expiresIn: number;
   withoutSecret: boolean;
 }
-
-/** The relays in a link. */
-const RELAYS_MAX = 4;
 
 /** The characters of a name, as JavaScript counts them. */
 const NAME_MAX = 256;
@@ -106,6 +104,9 @@ export async function start(s: State): Promise<void> {
   for (const live of lives(s)) {
     const { contact } = live;
     const { connecting, leaving, rekeyed } = contact;
+    // What was tried by itself begins anew, if it is wanted still.
+    if (connecting?.byItself) stopTrying(s, live);
+    wantAgain(s, live);
     sayAgain(s, live);
     // The clock may have been set back since.
     if (rekeyed !== undefined) contact.rekeyed = Math.min(rekeyed, s.now);
@@ -117,7 +118,7 @@ export async function start(s: State): Promise<void> {
     await answer(s, live);
     if (live.pending) planNextTry(s, live);
     // The peer connection of an offer that was made before is gone: another one at once.
-    else if (connecting) live.nextTry = s.elapsed;
+    else if (contact.connecting) live.nextTry = s.elapsed;
   }
 }
 
@@ -156,7 +157,7 @@ export async function connect(s: State, { connectoid, place }: FoundLink, name: 
   const taken = lives(s).find(({ contact: { peer } }) => peer && wasAt(peer, key));
   if (taken) {
     const other = taken.contact.name;
-    if (other === name.trim()) return reconnect(s, other);
+    if (other === trimmed(name)) return reconnect(s, other);
     fail('link-taken', `the link is that of ${JSON.stringify(other)}: reconnect`);
   }
   const free = newName(s, name);
@@ -187,10 +188,10 @@ export function reconnect(s: State, name: string): void {
  * Makes a session again that is open, but whose packets do not get through any more: a new offer is made, for the same peer
  * connection (an ICE restart) or another. The open session stays until the new one is proven, or the app closes it.
  */
-export function renew(s: State, name: string): void {
+export function renew(s: State, name: string, byItself = false): void {
   const live = named(s, name);
   if (!live.open) notConnected();
-  tryNow(s, live);
+  tryNow(s, live, byItself);
 }
 
 /** Ends the session with a contact, and any attempt to make one. It can be made again. */
@@ -223,9 +224,10 @@ export function unshare(s: State, name: string): Promise<void> {
 }
 
 /** Gives a contact another name, also in what is still to be carried out. Gives that name. */
-export function rename(s: State, name: string, wanted: string): string {
-  const live = named(s, name);
-  if (wanted.trim() === name) return name;
+export function rename(s: State, from: string, wanted: string): string {
+  const live = named(s, from);
+  const { name } = live.contact;
+  if (trimmed(wanted) === name) return name;
   const to = newName(s, wanted);
   s.contacts.delete(name);
   s.contacts.set(to, live);
@@ -282,31 +284,27 @@ function expire(s: State, live: Live): void {
   tell(s, live, 'link-expired');
 }
 
-/** Connects by itself to whom a connection is wanted, unless nobody is there to see it. */
+/** Connects by itself to whom a connection is wanted, unless nobody is there to see it. An open session is renewed in any case. */
 function keepUp(s: State, live: Live): void {
-  const { connecting, wanted } = live.contact;
-  if (s.idle) {
-    if (connecting?.byItself) {
-      stopTrying(s, live);
-      storeOf(s, live);
-    }
-  } else if (wanted && s.keeps && !connecting && !live.open) {
+  const { connecting, wanted, ended } = live.contact;
+  if (live.open) return;
+  const isWanted = wanted && s.keeps && !s.idle;
+  if (!isWanted && connecting?.byItself) {
+    stopTrying(s, live);
+    storeOf(s, live);
+  } else if (isWanted && !connecting && !ended) {
     tryNow(s, live, true);
   }
 }
 
-/** Makes an offer, unless one is under way, and goes on with others. If a channel is on its way, as soon as that comes to nothing. */
-function tryNow(s: State, live: Live, byItself = false): void {
-  const { contact } = live;
-  contact.connecting = { since: s.now, tries: isUnderWay(s, live) ? 1 : 0, byItself };
-  delete contact.ended;
-  storeOf(s, live);
-  planNextTry(s, live);
-}
-
 /** The contact of this name. */
 export function named(s: State, name: string): Live {
-  return s.contacts.get(name) ?? fail('no-contact', 'no contact has this name');
+  return s.contacts.get(trimmed(name)) ?? fail('no-contact', 'no contact has this name');
+}
+
+/** A name without blanks around it; an empty one, if there is none. */
+export function trimmed(name: string | undefined): string {
+  return `${name ?? ''}`.trim();
 }
 
 export function notConnected(): never {
@@ -315,7 +313,7 @@ export function notConnected(): never {
 
 /** A name for a contact: without blanks around it, and nobody else's. */
 function newName(s: State, text: string): string {
-  const name = text.trim();
+  const name = trimmed(text);
   if (!name) fail('no-name', 'a contact needs a name');
   if (name.length > NAME_MAX) fail('argument', `a name has at most ${NAME_MAX}`);
   if (s.contacts.has(name)) fail('name-taken', 'a contact has this name: choose another');

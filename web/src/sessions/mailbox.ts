@@ -5,6 +5,7 @@
 
 import { type OwnBox, ownBox, readBoxes } from '../contact.js';
 import {
+  BOXES_MAX,
   type CheckedMany,
   checkManyBody,
   deleteBody,
@@ -20,7 +21,16 @@ import type { RelayUrl } from '../relay-url.js';
 import { openQuestion } from '../seal/question.js';
 import { type Taken, take } from './inbox.js';
 import type { Misbehaviour } from './output.js';
-import { ask, cancel, misbehaves, PAUSE_FIRST, pauseAfter, type Read } from './requests.js';
+import {
+  ask,
+  cancel,
+  misbehaves,
+  PAGE_FAULTS,
+  PAUSE_FIRST,
+  pauseAfter,
+  type Read,
+  soonest,
+} from './requests.js';
 import { HOUR, type Live, lives, MINUTE, SECOND, type State } from './state.js';
 
 /** The time between two checks while nothing is expected. */
@@ -41,15 +51,11 @@ const CURSOR_AHEAD = 24 * HOUR;
 /** How many checks in a row that find something new follow each other at once. */
 const IN_A_ROW = 8;
 
-/** The boxes in one check, and the messages in one reply. */
-const BOXES_MAX = 100;
+/** The messages in one reply. */
 const LIMIT_MAX = 32;
 
 /** The most replies read from one box in one go. One that never ends must not keep us for ever. */
 const REPLIES_MAX = 64;
-
-/** What breaks the rules of `receive`: then a relay is left alone for a minute. */
-const PAGE_FAULTS: Misbehaviour[] = ['not-a-list', 'cursor'];
 
 /** All boxes at one relay that are asked about with one `ext`. Times are on the clock of `Turn.elapsed`. */
 export interface Relay {
@@ -135,7 +141,7 @@ export function checkDue(s: State): void {
   }
 }
 
-/** Drops the checks under way, whose connections may be dead, and makes all due. */
+/** Drops the checks under way, whose connections may be dead, and makes all due, but at relays that want to be left alone. */
 export function checkNow(s: State): void {
   for (const relay of s.relays) {
     dropCheck(s, relay);
@@ -146,7 +152,7 @@ export function checkNow(s: State): void {
 function dropCheck(s: State, relay: Relay): void {
   cancel(s, relay.checking?.id);
   relay.checking = undefined;
-  relay.due = s.elapsed;
+  relay.due = soonest(s, relay.url);
 }
 
 function check(s: State, relay: Relay, expecting: boolean): void {

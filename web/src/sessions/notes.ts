@@ -5,7 +5,7 @@ import type { Connectoid } from '../connectoid.js';
 import { generateSigningKey } from '../keys.js';
 import { sealMessage } from '../seal/message.js';
 import { send, tooBig } from './connect.js';
-import { named, needElsewhere, needPeer } from './index.js';
+import { named, needElsewhere, needPeer, trimmed } from './index.js';
 import { type Message, post } from './outbox.js';
 import { type State, storeOf } from './state.js';
 
@@ -26,6 +26,6 @@ export async function noteTo(s: State, to: Connectoid, note: Bytes): Promise<Mes
 
 /** The first `count` notes of a contact's inbox were handed over: they are forgotten. */
 export function notesHandedOver(s: State, name: string, count: number): void {
-  const live = s.contacts.get(name);
+  const live = s.contacts.get(trimmed(name));
   if (live?.contact.inbox.splice(0, count).length) storeOf(s, live);
 }

@@ -7,15 +7,12 @@ import { readDone, sendBody } from '../exchange.js';
 import type { PublicKey } from '../keys.js';
 import type { RelayUrl } from '../relay-url.js';
 import { expect } from './connect.js';
-import { ask, cancel, pauseAfter, type Read } from './requests.js';
+import { ask, cancel, PASSING, pauseAfter, type Read, soonest } from './requests.js';
 import { HOUR, type Live, type State, tell } from './state.js';
 import { goodbyeSent } from './unshare.js';
 
 /** How long a message is sent again at most: as long as a relay keeps it. */
 const SEND_LIFE = HOUR;
-
-/** What a relay refuses for a while only. */
-const PASSING = ['Busy', 'Too often'];
 
 /** What the next offer or answer makes pointless. */
 const OF_AN_OFFER = ['offer', 'answer', 'candidates'] as const;
@@ -76,7 +73,7 @@ export function recall(s: State, of: Message['of'], letters?: readonly Letter[])
 
 /** Makes all that waits to be sent again due. */
 export function sendNow(s: State): void {
-  for (const leg of s.outgoing) if (leg.due < Infinity) leg.due = s.elapsed;
+  for (const leg of s.outgoing) if (leg.due < Infinity) leg.due = soonest(s, leg.relay);
 }
 
 export function sendDue(s: State): void {

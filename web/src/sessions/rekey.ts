@@ -4,7 +4,7 @@
 // has passed, or until it wrote there, both boxes are read. So a crash at any point leaves both able to reach each other.
 
 import type { Connectoid } from '../connectoid.js';
-import { connectoidOf, generateBox, isLedHereBy, movesTo, type OwnBox, ownBox } from '../contact.js';
+import { connectoidOf, generateBox, isLedHereBy, movesTo, type OwnBox, ownBox, pinned } from '../contact.js';
 import type { PublicKey } from '../keys.js';
 import { closeSessions, sendFrame } from './connect.js';
 import type { SessionId } from './output.js';
@@ -69,8 +69,10 @@ export function boxConfirmed(s: State, live: Live, key: PublicKey): void {
 
 /** The other side wrote to this own box: it knows it. The state is stored by the caller. */
 export function boxUsed(s: State, live: Live, key: PublicKey): void {
-  const own = ownBox(live.contact, key);
-  if (!own || own.used || !live.contact.peer) return;
+  const { contact } = live;
+  const own = ownBox(contact, key);
+  if (pinned(contact)) contact.lastSeen = s.now;
+  if (!own || own.used || !contact.peer) return;
   own.used = true;
   dropOldBoxes(s, live);
 }

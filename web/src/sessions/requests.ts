@@ -15,9 +15,11 @@ const PAUSE_MAX = MINUTE;
 /** The longest that a relay is left alone because it asks for it: it must not stop us for ever. */
 const REST_MAX = 10 * MINUTE;
 
-/** The refusals that say nothing of what comes next, and the misbehaviours of what is no relay for us. */
-const PASSING = ['Busy', 'Too often', 'Wrong answer'];
-const USELESS: Misbehaviour[] = ['status', 'redirect', 'not-the-protocol', 'too-large'];
+/** The refusals that say nothing of what comes next. */
+export const PASSING = ['Busy', 'Too often', 'Wrong answer'];
+
+/** What breaks the rules of `receive`. Any other reply that cannot be read is that of no relay. */
+export const PAGE_FAULTS: Misbehaviour[] = ['not-a-list', 'cursor'];
 
 /** A reply that was read. */
 export type Read = { failure?: undefined } | NoReply;
@@ -35,12 +37,18 @@ export function ask<R extends Read>(
   s.asked.set(id, reply => {
     const done = read(reply);
     s.down.set(relay, whyUseless(relay, done));
+    s.rests.set(relay, s.elapsed + restOf(done));
     tellReachable(s);
     if (done.failure === 'misbehaves') misbehaves(s, relay, done.what);
     return then(done);
   });
   s.outputs.push({ do: 'request', id, relay, body, patience: REPLY_TIME + wait * SECOND });
   return id;
+}
+
+/** Why a relay did not do it. */
+export function reasonOf(read: Read): string | undefined {
+  return read.failure === 'refused' ? read.why : read.failure === 'misbehaves' ? read.what : read.failure;
 }
 
 /** Why a relay is of no use, if its reply says so and that will not pass by itself. */
@@ -51,7 +59,7 @@ function whyUseless(url: RelayUrl, read: Read & { relay?: string | undefined }):
     case 'refused':
       return PASSING.includes(read.error) ? undefined : read.why;
     case 'misbehaves':
-      return USELESS.includes(read.what) ? read.what : undefined;
+      return PAGE_FAULTS.includes(read.what) ? undefined : read.what;
     default:
       return (read.relay ?? url) === url ? undefined : 'other-relay';
   }
@@ -62,10 +70,19 @@ export function cancel(s: State, id: number | undefined): void {
   if (id && s.asked.delete(id)) s.outputs.push({ do: 'cancel', id });
 }
 
+/** How long a relay wants to be left alone, by its last reply. */
+function restOf(read: Read | undefined): number {
+  return read?.failure === 'refused' ? Math.min((read.retryAfter ?? 0) * SECOND, REST_MAX) : 0;
+}
+
 /** The pause after so many failures, no shorter than the relay wants to be left alone by its last reply. */
 export function pauseAfter(failures: number, read?: Read): number {
-  const rest = read?.failure === 'refused' ? (read.retryAfter ?? 0) * SECOND : 0;
-  return Math.max(Math.min(PAUSE_FIRST * 2 ** failures, PAUSE_MAX), Math.min(rest, REST_MAX));
+  return Math.max(Math.min(PAUSE_FIRST * 2 ** failures, PAUSE_MAX), restOf(read));
+}
+
+/** When a relay may be asked at the earliest: now, unless it wants to be left alone. */
+export function soonest(s: State, relay: RelayUrl): number {
+  return Math.max(s.elapsed, s.rests.get(relay) ?? 0);
 }
 
 /** Names what a relay should not do. */
@@ -80,8 +97,8 @@ export function tellReachable(s: State): void {
     const relays = [boxes.map(own => own.relays), peer?.connectoid.relays ?? []];
     const whys = relays.flat(2).map(relay => s.down.get(relay));
     const why = whys.every(why => why) ? whys[0] : undefined;
-    if (live.toldDown === !!why) continue;
-    live.toldDown = !!why;
+    if (!live.toldDown === !why) continue;
+    live.toldDown = why;
     if (why) tell(s, live, 'relays-down', { why });
     else tell(s, live, 'relays-back');
   }

@@ -26,6 +26,8 @@ export interface State extends Turn {
   asked: Map<number, (reply: Reply) => void | Promise<void>>;
   /** Why relays were of no use when they were last asked, for a reason that lasts. */
   down: Map<RelayUrl, string | undefined>;
+  /** Until when relays want to be left alone. */
+  rests: Map<RelayUrl, number>;
   /** Whether boxes may have come or gone since the relays' lists of them were made. */
   boxesChanged: boolean;
   lastId: number;
@@ -39,13 +41,17 @@ export interface Live {
   /** A session on its way to a proven channel. */
   pending?: Session | undefined;
   /** A session that is proven, and the boxes the other side moved to in it. */
-  open?: { id: SessionId; moves: number } | undefined;
+  open?: { id: SessionId; moves: number; since: number } | undefined;
+  /** The sessions in a row that ended within a minute. */
+  brief: number;
+  /** Whether an offer was made at once because an attempt failed, since the last session. */
+  retried: boolean;
   /** When the next offer is due; never, if none is to be made. */
   nextTry: number;
   /** Until when an answer or an offer may come any moment, so that waiting for it is worth a long poll. */
   expecting: number;
-  /** That no relay is of use was said. */
-  toldDown: boolean;
+  /** Why no relay is of use, if that was said. */
+  toldDown?: string | undefined;
 }
 
 /**
@@ -69,6 +75,7 @@ export function newState(
     deletions: [],
     asked: new Map(),
     down: new Map(),
+    rests: new Map(),
     boxesChanged: true,
     lastId: 0,
     outputs: [],
@@ -80,7 +87,7 @@ export const MINUTE = 60_000;
 export const HOUR = 3_600_000;
 
 export function liveOf(contact: Contact): Live {
-  return { contact, nextTry: Infinity, expecting: 0, toldDown: false };
+  return { contact, nextTry: Infinity, expecting: 0, brief: 0, retried: false };
 }
 
 /** All contacts. */

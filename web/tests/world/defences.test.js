@@ -209,11 +209,14 @@ async function posted({ lib }, serve) {
 }
 
 test('a reply of more than 1 MiB is not read', () =>
-  matters([['transport.js', 'const MOST = 1024 * 1024', 'const MOST = Infinity']], async options => {
-    const replyOf = size => posted(options, (_, reply) => reply.end('{"ok":true}'.padEnd(size)));
-    assert.equal((await replyOf(1_048_576)).body.length, 1_048_576);
-    return (await replyOf(1_048_577)) !== 'too-large';
-  }));
+  matters(
+    [['transport.js', 'const REPLY_MAX = 1024 * 1024', 'const REPLY_MAX = Infinity']],
+    async options => {
+      const replyOf = size => posted(options, (_, reply) => reply.end('{"ok":true}'.padEnd(size)));
+      assert.equal((await replyOf(1_048_576)).body.length, 1_048_576);
+      return (await replyOf(1_048_577)) !== 'too-large';
+    },
+  ));
 
 test('a redirect is not followed', () =>
   matters([['transport.js', "redirect: 'manual'", "redirect: 'follow'"]], async options => {
