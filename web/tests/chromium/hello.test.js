@@ -69,7 +69,7 @@ test('five lines connect two pages', options, async t => {
 test('two people use it: make a link, open it, talk both ways, come back', options, async t => {
   const html = readFileSync(`${WEB}/../docs/browser.md`, 'utf8').match(/^```html\n(.*?)^```$/ms)?.[1];
   assert.equal(html, readFileSync(`${WEB}/examples/hello.html`, 'utf8'));
-  assert.ok(html.split('\n').length < 34);
+  assert.ok(html.split('\n').length < 36);
   const { url, visit } = await way(t, { '/hello.html': html });
 
   const alice = await visit('/hello.html');
@@ -95,6 +95,66 @@ test('two people use it: make a link, open it, talk both ways, come back', optio
   await connected();
   await says(bob, alice, 'back again');
   await says(alice, bob, 'welcome');
+});
+
+test('a link that comes into a page that is open is used; one that was cut is refused', options, async t => {
+  const html = readFileSync(`${WEB}/examples/hello.html`, 'utf8');
+  const { url, visit } = await way(t, { '/hello.html': html });
+  const alice = await visit('/hello.html');
+  await alice.getByRole('button', { name: 'Make a link for a friend' }).click();
+  await alice.getByRole('status').getByText('#connectoid=').waitFor();
+  const link = await alice.getByRole('status').innerText();
+
+  const bob = await visit('/hello.html');
+  await bob.getByRole('status').getByText('not connected').waitFor();
+  await bob.evaluate(() => {
+    globalThis.isTheSame = true;
+  });
+  await bob.goto(link.slice(0, -7));
+  await bob.getByRole('status').getByText('ask for it again').waitFor();
+  await bob.goto(link);
+  await Promise.all([alice, bob].map(page => page.getByRole('status').getByText('connected: ').waitFor()));
+  assert.equal(bob.url(), `${url}/hello.html`);
+  assert.ok(await bob.evaluate(() => isTheSame), 'nothing was loaded');
+  await says(bob, alice, 'pasted');
+
+  const carol = await visit(link.slice(0, -7));
+  await carol.getByRole('status').getByText('ask for it again').waitFor();
+});
+
+test('credentials of TURN are asked for with each attempt', options, async t => {
+  const guide = readFileSync(`${WEB}/../docs/browser.md`, 'utf8');
+  const fresh = guide.match(/^class FreshTurn.*?webrtc: FreshTurn \}\);$/ms)?.[0];
+  const { visit } = await way(t, {
+    '/turn': JSON.stringify([{ urls: 'turn:127.0.0.1:9', username: 'fresh', credential: 'secret' }]),
+    '/fresh.html': `<!doctype html><title>Fresh</title><link rel="icon" href="data:,">
+      <script type="module">
+        import { Client } from './connectoid.min.js';
+        globalThis.given = [];
+        globalThis.connected = 0;
+        const take = RTCPeerConnection.prototype.setConfiguration;
+        RTCPeerConnection.prototype.setConfiguration = function (configuration) {
+          take.call(this, configuration);
+          given.push(this.getConfiguration().iceServers[0].username);
+        };
+        ${fresh}
+        globalThis.client = client;
+        client.on('connected', () => connected++);
+      </script>`,
+  });
+  const open = async () => {
+    const page = await visit('/fresh.html');
+    await page.waitForFunction(() => globalThis.client);
+    return page;
+  };
+  const [alice, bob] = await Promise.all([open(), open()]);
+  const link = await alice.evaluate(() => client.share('Bob'));
+  await bob.evaluate(link => client.connect(link, 'Alice'), link);
+  await Promise.all([alice, bob].map(page => page.waitForFunction(() => connected === 1)));
+  for (const page of [alice, bob]) assert.deepEqual(await page.evaluate(() => given), ['fresh']);
+
+  await alice.evaluate(() => client.renew('Bob'));
+  for (const page of [alice, bob]) await page.waitForFunction(() => given.length === 2);
 });
 
 /** What a page asks, without what the way to the relay adds. */
