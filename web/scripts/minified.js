@@ -23,7 +23,7 @@ export async function minified(contents) {
   const { outputFiles } = await build({
     stdin: { contents, resolveDir: WEB },
     bundle: true,
-    charset: 'utf8',
+    minifySyntax: true,
     format: 'esm',
     target: 'es2022',
     write: false,
@@ -31,10 +31,10 @@ export async function minified(contents) {
   const { code } = await minify(outputFiles[0].text, {
     module: true,
     ecma: 2022,
-    compress: { passes: 5, ecma: 2022, unsafe_methods: true },
+    compress: { passes: 5, ecma: 2022, unsafe: true, unsafe_arrows: true, unsafe_methods: true },
     // Also names that something of a browser has, which the library does not use.
     mangle: { properties: { builtins: true, regex: RegExp(`^(${INNER.trim().split(/\s+/).join('|')})$`) } },
-    format: { ascii_only: false },
+    format: { ascii_only: true },
   });
   return code;
 }

@@ -139,8 +139,8 @@ export class Client {
   readonly #driver: Driver;
   readonly #unwatch: (() => void) | undefined;
   readonly #listeners = new Set<[type: string, listener: (event: never) => void]>();
-  /** What an app sees of its contacts, by what that is as text; and the list of them it was last given, and told of. */
-  #infos = new Map<string, ContactInfo>();
+  /** The contacts that an app was last given, also as text, and those that it was told of. */
+  #text = '[]';
   #contacts: readonly ContactInfo[] = [];
   #told = this.#contacts;
 
@@ -213,7 +213,6 @@ export class Client {
     const page =
       globalThis.document &&
       watch(idleAfter, {
-        changed: () => runs.react(() => {}),
         wokeUp: () => runs.react(wokeUp),
         left: () => runs.connections.close(),
       });
@@ -227,20 +226,15 @@ export class Client {
     return this.#driver.isActive();
   }
 
-  /** All contacts, by name: the same array until the event `changed`, in which a contact that did not change is the same object. */
+  /** All contacts, by name: the same array until the event `changed`. */
   get contacts(): readonly ContactInfo[] {
     const infos = lives(this.#driver.state())
       .map(live => this.#info(live))
       .sort((a, b) => (a.name < b.name ? -1 : 1));
-    const byText = new Map(
-      infos.map(info => {
-        const text = JSON.stringify(info);
-        return [text, this.#infos.get(text) ?? info];
-      }),
-    );
-    if (`${[...byText.keys()]}` !== `${[...this.#infos.keys()]}`) {
-      this.#infos = byText;
-      this.#contacts = Object.freeze([...byText.values()]);
+    const text = JSON.stringify(infos);
+    if (text !== this.#text) {
+      this.#text = text;
+      this.#contacts = Object.freeze(infos);
     }
     return this.#contacts;
   }
@@ -439,7 +433,7 @@ export class Client {
 
   #needWebrtc(): void {
     if (!this.#hasWebrtc) {
-      missing('WebRTC', 'give the client a `webrtc`');
+      missing('WebRTC');
     }
   }
 }
@@ -461,10 +455,10 @@ function linkAt(url: string | URL | undefined): (connectoid: Connectoid) => stri
 /** What stands in a link, which must be one. */
 export function parse(link: string | URL | Location): FoundLink {
   const found = findConnectoid(href(link));
-  return typeof found === 'string' ? fail('bad-link', `no link (${found}): ask for it again`) : found;
+  return typeof found === 'string' ? fail('bad-link', `no link: ${found}`) : found;
 }
 
 /** Throws that an option or argument is not what it has to be. */
 export function argument(name: string, cause?: unknown): never {
-  fail('argument', `\`${name}\` is wrong: see the documentation`, cause);
+  fail('argument', `\`${name}\` is wrong`, cause);
 }

@@ -86,6 +86,7 @@ export function driver(
   /** Ends the use of the storage, or the waiting for it. */
   let release: (() => void) | undefined;
   let asking: AbortController | undefined;
+  /** To take over twice is to take over once. */
   let taking: Promise<void> | undefined;
   /** Why there is nothing to go on with. */
   let lost: ConnectoidError | undefined;
@@ -115,18 +116,7 @@ export function driver(
     }
   }
 
-  /** Waits for its turn. To take over twice is to take over once. */
-  function acquire(take: boolean): Promise<void> {
-    const acquiring =
-      (take && taking) ||
-      request(take).finally(() => {
-        taking = undefined;
-      });
-    taking = take ? acquiring : undefined;
-    return acquiring;
-  }
-
-  async function request(take: boolean): Promise<void> {
+  async function acquire(take: boolean): Promise<void> {
     asking?.abort(gone());
     asking = new AbortController();
     const { signal } = asking;
@@ -230,8 +220,8 @@ export function driver(
 
   function gone(): ConnectoidError {
     return isClosed
-      ? new ConnectoidError('closed', 'the client was closed: open another')
-      : (lost ?? new ConnectoidError('inactive', 'another tab runs the contacts: call takeOver'));
+      ? new ConnectoidError('closed', 'closed')
+      : (lost ?? new ConnectoidError('inactive', 'another tab runs it: takeOver'));
   }
 
   // --- Steps ---
@@ -313,7 +303,7 @@ export function driver(
         sayInactive();
         throw cause;
       }
-      const error = new ConnectoidError('storage', 'not stored yet: tried again', { cause });
+      const error = new ConnectoidError('storage', 'not stored yet', { cause });
       unstored = error;
       retryAt = performance.now() + Math.min(RETRY_FIRST * 2 ** failures, RETRY_MAX);
       if (++failures === 1) {
@@ -416,7 +406,10 @@ export function driver(
         throw gone();
       }
       if (!isActive) {
-        await acquire(true);
+        taking ??= acquire(true).finally(() => {
+          taking = undefined;
+        });
+        await taking;
       }
     },
     close,
@@ -438,10 +431,7 @@ async function usable<T>(work: () => T): Promise<Awaited<T>> {
     if (cause instanceof ConnectoidError) {
       throw cause;
     }
-    if (/^(Security|InvalidState)Error$/.test((cause as Error).name)) {
-      fail('unsupported', 'the page may keep nothing (a sandbox?)', cause);
-    }
-    fail('storage', `it cannot be used: ${cause}`, cause);
+    fail((cause as Error).name === 'SecurityError' ? 'unsupported' : 'storage', `${cause}`, cause);
   }
 }
 

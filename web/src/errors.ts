@@ -62,12 +62,12 @@ export class ConnectoidError extends Error {
   }
 }
 
-/** Throws one. */
-export function fail(code: ErrorCode | Inner, message: string, cause?: unknown): never {
+/** Throws one. Most codes say all there is to say. */
+export function fail(code: ErrorCode | Inner, message = code.replaceAll('-', ' '), cause?: unknown): never {
   throw new ConnectoidError(code as ErrorCode, message, { cause });
 }
 
-/** Throws that something is missing, and what to do. */
-export function missing(what: string, remedy = 'use https or localhost'): never {
-  fail('unsupported', `no ${what} here: ${remedy}`);
+/** Throws that something is missing, and what helps mostly. */
+export function missing(what: string): never {
+  fail('unsupported', `no ${what} here: use https or localhost`);
 }

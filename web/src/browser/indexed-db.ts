@@ -16,25 +16,18 @@ const PATIENCE = 10_000;
 export function indexedDb(name: string): Storage {
   const factory = globalThis.indexedDB;
   if (!factory) {
-    missing('IndexedDB', 'give the client a `storage`');
+    missing('IndexedDB');
   }
   const lock = tabLock(name);
   let isEmpty = false;
 
   /** All of it or nothing, on the disk when it is fulfilled. Opened anew each time: what stays open is in the way of who clears site data. */
-  const transact = <T>(mode: IDBTransactionMode, work: (store: IDBObjectStore) => T): Promise<T> => {
-    let late: ReturnType<typeof setTimeout>;
-    return new Promise<T>((resolve, reject) => {
+  const transact = <T>(mode: IDBTransactionMode, work: (store: IDBObjectStore) => T): Promise<T> =>
+    new Promise((resolve, reject) => {
       let isLate = false;
-      let transaction: IDBTransaction | undefined;
-      late = setTimeout(() => {
+      const late = setTimeout(() => {
         isLate = true;
-        try {
-          transaction?.abort();
-          reject(new ConnectoidError('unsupported', 'IndexedDB is stuck: restart the browser'));
-        } catch {
-          // It is about to be done, after all.
-        }
+        reject(new ConnectoidError('unsupported', 'IndexedDB is stuck'));
       }, PATIENCE);
       const request = factory.open(name, 1);
       request.onupgradeneeded = () => {
@@ -42,18 +35,21 @@ export function indexedDb(name: string): Storage {
           request.result.createObjectStore(STORE);
         } else {
           // It was there: what its user deleted is not written back.
-          reject(new ConnectoidError('deleted', 'the data was deleted: reload the page'));
+          reject(new ConnectoidError('deleted', 'deleted: reload the page'));
           request.transaction?.abort();
         }
       };
       request.onerror = () => reject(request.error);
       request.onsuccess = () => {
         const database = request.result;
+        // What is rejected must not be done later: once it is begun, it is waited for.
+        clearTimeout(late);
         if (isLate) {
           // What was to be stored has changed meanwhile.
           database.close();
           return;
         }
+        let transaction: IDBTransaction | undefined;
         try {
           transaction = database.transaction(STORE, mode, { durability: 'strict' });
           const result = work(transaction.objectStore(STORE));
@@ -67,8 +63,7 @@ export function indexedDb(name: string): Storage {
         // Once the transaction is over.
         database.close();
       };
-    }).finally(() => clearTimeout(late));
-  };
+    });
 
   return {
     extractable: false,

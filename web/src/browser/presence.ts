@@ -8,17 +8,15 @@ export interface Presence {
   idle: boolean;
 }
 
-/** What is told. */
+/** What is told. That somebody went is not: it is seen at the next look. */
 export interface Told {
-  /** Somebody went. That nobody was there for long is not told: it is seen at the next look. */
-  changed(): void;
   /** Somebody came, or the device woke up or has a network again. */
   wokeUp(): void;
   /** The page is closed. */
   left(): void;
 }
 
-const ACTIVITY = ['pointerdown', 'pointermove', 'keydown', 'touchstart', 'wheel', 'focus'] as const;
+const ACTIVITY = ['pointerdown', 'pointermove', 'keydown', 'wheel', 'focus'] as const;
 
 /** Watches the page, until `end`. `now` says how it is. */
 export function watch(idleAfter: number, told: Told): { now(): Presence; end(): void } {
@@ -44,6 +42,6 @@ export function watch(idleAfter: number, told: Told): { now(): Presence; end(): 
   addEventListener('online', woke, options);
   addEventListener('pageshow', event => event.persisted && woke(), options);
   addEventListener('pagehide', event => event.persisted || told.left(), options);
-  document.addEventListener('visibilitychange', () => (document.hidden ? told.changed() : woke()), options);
+  document.addEventListener('visibilitychange', () => document.hidden || woke(), options);
   return { now: () => ({ foreground: !document.hidden, idle: isIdle() }), end: () => end.abort() };
 }

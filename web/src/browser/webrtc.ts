@@ -91,6 +91,8 @@ interface Connection {
   heldBytes: number;
   /** The app's channels. */
   channels: Set<RTCDataChannel>;
+  /** Sends own candidates that came after the SDP was handed over. */
+  late?: Timer | undefined;
   /** Ends the search for a path. */
   search?: Timer;
   /** Ends the search for another path; there is one while no packets get through. */
@@ -108,8 +110,6 @@ interface Control {
   closed: boolean;
   /** Candidates that came before the SDP they belong to was applied. */
   early: RTCIceCandidateInit[] | undefined;
-  /** Sends own candidates that came after the SDP was handed over. */
-  late?: Timer;
 }
 
 /** A channel that the app does not know yet, and what hands over what came on it. */
@@ -184,7 +184,7 @@ export function connections(
       } else {
         plug(control, pc.createDataChannel(LABEL));
       }
-      await describe(control, localOffer);
+      await describe(control);
     } catch {
       refused(control);
     }
@@ -204,7 +204,7 @@ export function connections(
       await connection.pc.setRemoteDescription({ type: 'offer', sdp });
       exchanged(control, offered);
       search(connection, SEARCH_ANSWERING);
-      await describe(control, localAnswer);
+      await describe(control);
     } catch {
       refused(control);
     }
@@ -253,15 +253,11 @@ export function connections(
   }
 
   /** Applies an own description, waits for candidates, and hands over the SDP with those that came; later ones go in messages. */
-  async function describe(
-    control: Control,
-    handOver: (s: State, session: SessionId, sdp: string) => Promise<void>,
-  ) {
-    const { session, connection } = control;
+  async function describe(control: Control) {
+    const { session, connection, offers } = control;
     const { pc } = connection;
-    for (const { late } of connection.controls) {
-      clearInterval(late);
-    }
+    clearInterval(connection.late);
+    connection.late = undefined;
     const candidates: RTCIceCandidateInit[] = [];
     const send = () => {
       const some = candidates.splice(0, CANDIDATES_MAX);
@@ -272,10 +268,10 @@ export function connections(
     const gathered = new Promise<void>(resolve => {
       pc.onicecandidate = ({ candidate }) => {
         if (!candidate) {
-          clearInterval(control.late);
+          clearInterval(connection.late);
           send();
           resolve();
-        } else if (candidate.candidate && control.late !== undefined) {
+        } else if (candidate.candidate && connection.late !== undefined) {
           candidates.push(candidate.toJSON());
         }
       };
@@ -286,12 +282,12 @@ export function connections(
       return;
     }
     if (pc.iceGatheringState !== 'complete') {
-      control.late = setInterval(send, LATE);
+      connection.late = setInterval(send, LATE);
     }
     const sdp = pc.localDescription?.sdp ?? '';
     await step(async s => {
       try {
-        await handOver(s, session, sdp);
+        await (offers ? localOffer : localAnswer)(s, session, sdp);
       } catch (error) {
         drop(control);
         channelClosed(s, session, false);
@@ -424,7 +420,6 @@ export function connections(
     const { connection, channel } = control;
     const { pc, channels } = connection;
     controls.delete(control.session);
-    clearInterval(control.late);
     connection.controls = connection.controls.filter(other => other !== control);
     const last = connection.controls.at(-1);
     if (last) {
@@ -433,6 +428,7 @@ export function connections(
         over(connection);
       }
     } else {
+      clearInterval(connection.late);
       clearTimeout(connection.search);
       clearTimeout(connection.outage);
       pc.ondatachannel = null;
@@ -497,12 +493,7 @@ export function connections(
   function offered(connection: Connection, channel: RTCDataChannel) {
     if (channel.label === LABEL) {
       const control = connection.controls.find(({ offers, channel }) => !offers && !channel);
-      if (
-        control &&
-        channel.ordered &&
-        channel.maxRetransmits === null &&
-        channel.maxPacketLifeTime === null
-      ) {
+      if (control) {
         plug(control, channel);
       } else {
         channel.close();

@@ -91,7 +91,7 @@ export async function send(
 }
 
 export function tooBig(): never {
-  fail('too-big', 'too much for a message');
+  fail('too-big');
 }
 
 /** The session of this id, if the app may do now what it wants to. */
@@ -100,7 +100,7 @@ function waiting<A extends Stage['at']>(s: State, id: SessionId, ...ats: A[]) {
   const { contact, pending } = live ?? {};
   const stage = ats.map(at => stageOf(live, at)).find(stage => stage);
   const peer = contact?.peer;
-  if (!live || !contact || !pending || !stage || !peer) fail('over', '');
+  if (!live || !contact || !pending || !stage || !peer) fail('over');
   return { live, contact, pending, stage, peer };
 }
 
@@ -109,7 +109,7 @@ function ownFingerprint(s: State, live: Live, sdp: string): Bytes {
   const fingerprint = fingerprintOf(sdp);
   if (fingerprint) return fingerprint;
   dropPending(s, live);
-  fail('fingerprint', '');
+  fail('fingerprint');
 }
 
 /** The offer of a peer connection that `make-offer` asked for. */
@@ -293,15 +293,17 @@ export function endTrying(s: State, live: Live, ended: Ended): void {
 
 /** No more offers are made, by itself neither. Stores the contact, if any were to be made. */
 export function giveUp(s: State, live: Live): void {
-  const { connecting, wanted } = live.contact;
-  delete live.contact.wanted;
+  const { contact } = live;
+  if (contact.wanted) storeOf(s, live);
+  delete contact.wanted;
   stopTrying(s, live);
-  if (connecting || wanted) storeOf(s, live);
 }
 
-/** No more offers are made; one on its way is recalled. */
+/** No more offers are made; one on its way is recalled. Stores the contact, if any were to be made. */
 export function stopTrying(s: State, live: Live): void {
-  delete live.contact.connecting;
+  const { contact } = live;
+  if (contact.connecting) storeOf(s, live);
+  delete contact.connecting;
   live.nextTry = Infinity;
   recallOffers(s, live);
 }
@@ -451,9 +453,7 @@ export function closeSessions(s: State, live: Live): void {
 /** Packets get through again in an open session: no other path is needed. */
 export function resumed(s: State, name: string): void {
   const live = s.contacts.get(name);
-  if (!live?.open || !live.contact.connecting) return;
-  stopTrying(s, live);
-  storeOf(s, live);
+  if (live?.open) stopTrying(s, live);
 }
 
 function sessionEnded(s: State, live: Live, onPurpose: boolean): void {

@@ -139,7 +139,7 @@ export async function share(
   { relays, ext, expiresIn, withoutSecret }: Sharing,
 ): Promise<Connectoid> {
   const free = newName(s, name);
-  if (!relays.length || relays.length > RELAYS_MAX) fail('relays', 'a link names 1 to 4 relays');
+  if (!relays.length || relays.length > RELAYS_MAX) fail('relays', '1 to 4 relays');
   const own = await generateBox(s, relays, ext);
   if (withoutSecret) delete own.secret;
   const live = add(s, sharedContact(free, own, s.now + expiresIn, s.now));
@@ -153,12 +153,12 @@ export async function share(
  */
 export async function connect(s: State, { connectoid, place }: FoundLink, name: string): Promise<void> {
   const { key, relays, ext } = connectoid;
-  if (isOwn(s, key)) fail('own-link', 'the link was made here: open it elsewhere');
+  if (isOwn(s, key)) fail('own-link');
   const taken = lives(s).find(({ contact: { peer } }) => peer && wasAt(peer, key));
   if (taken) {
     const other = taken.contact.name;
     if (other === trimmed(name)) return reconnect(s, other);
-    fail('link-taken', `the link is that of ${JSON.stringify(other)}: reconnect`);
+    fail('link-taken', `the link is that of ${other}`);
   }
   const free = newName(s, name);
   needElsewhere(connectoid);
@@ -205,7 +205,7 @@ export function disconnect(s: State, name: string): void {
 export function verify(s: State, name: string, same: boolean): void {
   const live = named(s, name);
   const { contact, open } = live;
-  if (!contact.sas) fail('nothing-to-compare', 'nothing to compare yet: connect first');
+  if (!contact.sas) fail('nothing-to-compare');
   const held = !mayExchange(contact);
   contact.verification = same ? 'verified' : 'mismatch';
   storeOf(s, live);
@@ -291,7 +291,6 @@ function keepUp(s: State, live: Live): void {
   const isWanted = wanted && s.keeps && !s.idle;
   if (!isWanted && connecting?.byItself) {
     stopTrying(s, live);
-    storeOf(s, live);
   } else if (isWanted && !connecting && !ended) {
     tryNow(s, live, true);
   }
@@ -299,7 +298,7 @@ function keepUp(s: State, live: Live): void {
 
 /** The contact of this name. */
 export function named(s: State, name: string): Live {
-  return s.contacts.get(trimmed(name)) ?? fail('no-contact', 'no contact has this name');
+  return s.contacts.get(trimmed(name)) ?? fail('no-contact');
 }
 
 /** A name without blanks around it; an empty one, if there is none. */
@@ -308,27 +307,26 @@ export function trimmed(name: string | undefined): string {
 }
 
 export function notConnected(): never {
-  fail('not-connected', 'no session: reconnect first');
+  fail('not-connected');
 }
 
 /** A name for a contact: without blanks around it, and nobody else's. */
 function newName(s: State, text: string): string {
   const name = trimmed(text);
-  if (!name) fail('no-name', 'a contact needs a name');
-  if (name.length > NAME_MAX) fail('argument', `a name has at most ${NAME_MAX}`);
-  if (s.contacts.has(name)) fail('name-taken', 'a contact has this name: choose another');
+  if (!name) fail('no-name');
+  if (name.length > NAME_MAX) fail('argument', 'too long');
+  if (s.contacts.has(name)) fail('name-taken');
   return name;
 }
 
 /** The other side must be known. */
 export function needPeer({ peer, leaving }: Contact, isProven: boolean): void {
-  if (!peer || leaving) fail('nobody-there', 'nobody used the link yet');
-  if (!isProven) fail('nobody-there', 'somebody used the link: wait');
+  if (!peer || leaving || !isProven) fail('nobody-there');
 }
 
 /** A link must not lead to whatever runs on this machine. */
 export function needElsewhere({ relays }: Connectoid): void {
   if (relays.some(isLoopback) && !relays.every(isLoopback)) {
-    fail('this-machine', 'the link leads to this machine: do not use it');
+    fail('this-machine', 'it leads to this machine');
   }
 }

@@ -21,16 +21,7 @@ import type { RelayUrl } from '../relay-url.js';
 import { openQuestion } from '../seal/question.js';
 import { type Taken, take } from './inbox.js';
 import type { Misbehaviour } from './output.js';
-import {
-  ask,
-  cancel,
-  misbehaves,
-  PAGE_FAULTS,
-  PAUSE_FIRST,
-  pauseAfter,
-  type Read,
-  soonest,
-} from './requests.js';
+import { ask, cancel, misbehaves, PAGE_FAULTS, PAUSE_FIRST, pauseAfter, soonest } from './requests.js';
 import { HOUR, type Live, lives, MINUTE, SECOND, type State } from './state.js';
 
 /** The time between two checks while nothing is expected. */
@@ -123,8 +114,8 @@ function pause({ boxes }: Relay, expecting: boolean): number {
 }
 
 /** Backs off after something that was of no use. */
-function inVain(s: State, relay: Relay, read?: Read): void {
-  relay.due = s.elapsed + pauseAfter(relay.vain++, read);
+function inVain(s: State, relay: Relay): void {
+  relay.due = soonest(s, relay.url, pauseAfter(relay.vain++));
 }
 
 /** Sends the checks that are due, after looking which boxes there are by now. */
@@ -204,7 +195,7 @@ async function checked(s: State, relay: Relay, read: CheckedMany | NoReply): Pro
   if (!checking) return;
   relay.checking = undefined;
   if ('failure' in read) {
-    inVain(s, relay, read);
+    inVain(s, relay);
     return;
   }
   if (!read.found && !read.boxes.length) {
@@ -284,7 +275,7 @@ async function received(
   if (!relay.boxes.includes(mailbox)) return;
   if ('failure' in read) {
     if (read.failure === 'misbehaves' && PAGE_FAULTS.includes(read.what)) leaveAlone(s, relay);
-    else inVain(s, relay, read);
+    else inVain(s, relay);
     return;
   }
   const { at, messages, more } = read;

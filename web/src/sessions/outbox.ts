@@ -92,7 +92,7 @@ function sent(s: State, leg: Outgoing, read: Read): void {
   const isRefused = read.failure === 'refused' && !PASSING.includes(read.error);
   if (read.failure) message.failed = read;
   if (read.failure && !isRefused) {
-    leg.due = s.elapsed + pauseAfter(leg.tries++, read);
+    leg.due = soonest(s, relay, pauseAfter(leg.tries++));
     return;
   }
   s.outgoing = s.outgoing.filter(other => other !== leg);

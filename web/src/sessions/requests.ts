@@ -37,7 +37,10 @@ export function ask<R extends Read>(
   s.asked.set(id, reply => {
     const done = read(reply);
     s.down.set(relay, whyUseless(relay, done));
-    s.rests.set(relay, s.elapsed + restOf(done));
+    s.rests.set(
+      relay,
+      s.elapsed + (done.failure === 'refused' ? Math.min(done.retryAfter * SECOND, REST_MAX) : 0),
+    );
     tellReachable(s);
     if (done.failure === 'misbehaves') misbehaves(s, relay, done.what);
     return then(done);
@@ -70,19 +73,14 @@ export function cancel(s: State, id: number | undefined): void {
   if (id && s.asked.delete(id)) s.outputs.push({ do: 'cancel', id });
 }
 
-/** How long a relay wants to be left alone, by its last reply. */
-function restOf(read: Read | undefined): number {
-  return read?.failure === 'refused' ? Math.min((read.retryAfter ?? 0) * SECOND, REST_MAX) : 0;
+/** The pause after so many failures. */
+export function pauseAfter(failures: number): number {
+  return Math.min(PAUSE_FIRST * 2 ** failures, PAUSE_MAX);
 }
 
-/** The pause after so many failures, no shorter than the relay wants to be left alone by its last reply. */
-export function pauseAfter(failures: number, read?: Read): number {
-  return Math.max(Math.min(PAUSE_FIRST * 2 ** failures, PAUSE_MAX), restOf(read));
-}
-
-/** When a relay may be asked at the earliest: now, unless it wants to be left alone. */
-export function soonest(s: State, relay: RelayUrl): number {
-  return Math.max(s.elapsed, s.rests.get(relay) ?? 0);
+/** When a relay may be asked after a pause: later, if it wants to be left alone. */
+export function soonest(s: State, relay: RelayUrl, pause = 0): number {
+  return Math.max(s.elapsed + pause, s.rests.get(relay) ?? 0);
 }
 
 /** Names what a relay should not do. */
