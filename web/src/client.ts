@@ -47,7 +47,7 @@ const IDLE_AFTER = 3_600_000;
 const LINK_LIFE = 7 * 24 * 3_600_000;
 
 /** How long `unshare` waits for relays. */
-const UNSHARE = 12_000;
+const UNSHARE = 13_000;
 
 /** How a client runs. */
 export interface Options {
@@ -294,7 +294,7 @@ export class Client {
   }
 
   /**
-   * Ends a contact: its boxes are deleted at the relays, then its keys. Fulfilled when they are gone, or after 12 seconds, if a relay does not
+   * Ends a contact: its boxes are deleted at the relays, then its keys. Fulfilled when they are gone, or after 13 seconds, if a relay does not
    * answer: then that goes on. It cannot be undone.
    */
   async unshare(name: string): Promise<void> {

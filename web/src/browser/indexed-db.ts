@@ -27,7 +27,7 @@ export function indexedDb(name: string): Storage {
       let isLate = false;
       const late = setTimeout(() => {
         isLate = true;
-        reject(new ConnectoidError('unsupported', 'IndexedDB is stuck'));
+        reject(new ConnectoidError('unsupported', 'IndexedDB hangs'));
       }, PATIENCE);
       const request = factory.open(name, 1);
       request.onupgradeneeded = () => {

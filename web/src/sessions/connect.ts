@@ -457,10 +457,9 @@ export function resumed(s: State, name: string): void {
 }
 
 function sessionEnded(s: State, live: Live, onPurpose: boolean): void {
-  const { since } = live.open ?? { since: 0 };
+  live.brief = !onPurpose && s.elapsed - (live.open?.since ?? 0) < MINUTE ? live.brief + 1 : 0;
   live.open = undefined;
   live.contact.lastSeen = s.now;
-  live.brief = !onPurpose && s.elapsed - since < MINUTE ? live.brief + 1 : 0;
   // Whoever ends it, for whatever reason, does not want it made again at once.
   if (onPurpose) giveUp(s, live);
   tell(s, live, 'disconnected');

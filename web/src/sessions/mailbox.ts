@@ -136,7 +136,7 @@ export function checkDue(s: State): void {
 export function checkNow(s: State): void {
   for (const relay of s.relays) {
     dropCheck(s, relay);
-    relay.vain = 0;
+    if (relay.due <= s.elapsed) relay.vain = 0;
   }
 }
 

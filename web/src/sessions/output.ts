@@ -102,7 +102,7 @@ export type Event =
   | { type: 'link-used'; contact: string }
   /** The other side does not want to connect. */
   | { type: 'declined'; contact: string }
-  /** Nobody answered for 48 hours. */
+  /** Nobody answered for 48 hours. A connection that was there before is tried again at the next start. */
   | { type: 'gave-up'; contact: string }
   /** The link was not used in time. */
   | { type: 'link-expired'; contact: string }
