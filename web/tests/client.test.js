@@ -1,8 +1,10 @@
 // The client in Node, without WebRTC, against the real relay.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { test } from 'node:test';
-import { Client, linkOf, withoutConnectoid } from '../dist/index.js';
+import { Client, ConnectoidError, linkOf, withoutConnectoid } from '../dist/index.js';
 import { memory } from '../dist/memory.js';
 import { fileStorage } from '../dist/node.js';
 import { notes, sendNote, takeNotes } from '../dist/notes.js';
@@ -58,7 +60,7 @@ test('a link is made, with what the app keeps in its fragment', options, async t
   assert.match(alone, new RegExp(`^A[\\w-]{65}\\.${relays}\\.\\.A[\\w-]{43}$`));
   assert.deepEqual(linkOf(alone), { connectoid: alone, relays: [relay], secret: true });
   assert.equal(client.link('Bob'), alone);
-  assert.equal(client.contact('Bob').link, alone);
+  assert.equal(client.contact('Bob').connectoid, alone);
 
   const link = await client.share('Carol', { url: 'https://app.example/x?a=1#/lists/7' });
   const { connectoid } = linkOf(link);
@@ -93,9 +95,13 @@ test('what makes no sense is refused', options, async t => {
   for (const [code, call] of [
     ['name-taken', () => client.share('Bob')],
     ['no-name', () => client.share('')],
+    ['no-name', () => client.share(undefined)],
+    ['no-name', () => client.rename('Bob')],
+    ['no-contact', () => client.unshare(undefined)],
     ['argument', () => client.share('Carol', { url: 'nowhere' })],
     ['argument', () => client.share('Carol', { expiresIn: -1 })],
-    ['bad-link', () => sendNote(client, 'not a link', 'x')],
+    ['no-contact', () => sendNote(client, 'Bbo', 'x')],
+    ['bad-link', () => sendNote(client, 'https://a.example/', 'x')],
     ['bad-link', () => sendNote(client, link.slice(0, -2), 'x')],
     ['too-big', () => sendNote(client, other, 'x'.repeat(9000))],
     ['nobody-there', () => sendNote(client, 'Bob', 'x')],
@@ -115,6 +121,7 @@ test('what makes no sense is refused', options, async t => {
     ['argument', () => Client.open({ relays: 'https://example.com', storage: memory() })],
     ['argument', () => Client.open({ relays: Array(5).fill(relay), storage: memory() })],
     ['unsupported', () => Client.open({ storage: { ...memory(), lock: { request: refuses } } })],
+    ['storage', () => Client.open({ storage: fileStorage('/nowhere/keys.json') })],
     ['argument', () => Client.open({ ext: '!', storage: memory() })],
     ['argument', () => Client.open({ idleAfter: 0, storage: memory() })],
     ['unsupported', () => Client.open()],
@@ -261,7 +268,7 @@ test('nobody sees a link or a note that is not stored', options, async t => {
   const link = await alice.share('Bob');
   storage.fails = true;
   await assert.rejects(alice.share('Carol'), { code: 'storage' });
-  assert.deepEqual([alice.link('Carol'), alice.contact('Carol').link], [undefined, undefined]);
+  assert.deepEqual([alice.link('Carol'), alice.contact('Carol').connectoid], [undefined, undefined]);
   assert.equal(alice.link('Bob'), link);
   storage.fails = false;
   await alice.rename('Bob', 'Robert');
@@ -334,4 +341,131 @@ test('to wait for a channel ends with the client', options, async t => {
   const opening = assert.rejects(alice.open('Bob', 'chat'), { code: 'closed' });
   await alice.close();
   await opening;
+});
+
+test('a name is one with blanks around it, too', options, async t => {
+  const alice = await open(t, 'http://127.0.0.1:1');
+  const link = await alice.share('Bob ');
+  assert.equal(alice.contact(' Bob').name, 'Bob');
+  assert.equal(alice.link('Bob '), link);
+  await alice.rename('Bob ', ' Robert');
+  assert.deepEqual([alice.contact('Bob'), alice.contact('Robert ').name], [undefined, 'Robert']);
+});
+
+test('contacts are the same array until they change, which is told once', options, async t => {
+  const alice = await open(t, 'http://127.0.0.1:1');
+  // The relay cannot be reached, which is seen, too.
+  await alice.share('Alice');
+  if (!alice.contact('Alice').relaysDown) await next(alice, 'relays-down');
+  await next(alice, 'changed');
+  assert.equal(alice.contact('Alice').relaysDown, 'unreachable');
+  assert.equal(alice.contact('Alice').interrupted, false);
+  let changes = 0;
+  const seen = [];
+  alice.on('changed', event => {
+    changes += 1;
+    seen.push([event, alice.contacts]);
+  });
+  await alice.share('Bob');
+  const [before, told] = [alice.contacts, changes];
+  assert.equal(told, 1);
+  assert.equal(seen[0][1], before);
+  assert.deepEqual(seen[0][0], { type: 'changed' });
+  // A step that changes nothing that is seen.
+  await assert.rejects(alice.verify('Bob', true), { code: 'nothing-to-compare' });
+  assert.equal(alice.contacts, before);
+  assert.equal(changes, told);
+  await alice.rename('Bob', 'Robert');
+  assert.equal(changes, told + 1);
+  assert.notEqual(alice.contacts, before);
+  assert.ok(Object.isFrozen(alice.contacts));
+});
+
+test('a listener that is removed while an event is told hears it no more', options, async t => {
+  const alice = await open(t, 'http://127.0.0.1:1');
+  const heard = [];
+  alice.on('shared', () => remove());
+  const remove = alice.on('shared', () => heard.push('late'));
+  await alice.share('Bob');
+  assert.deepEqual(heard, []);
+});
+
+test('data that was deleted is the reason of all that is refused then', options, async t => {
+  const inner = memory();
+  const storage = {
+    ...inner,
+    async store(...args) {
+      if (storage.gone) throw new ConnectoidError('deleted', 'deleted');
+      await inner.store(...args);
+    },
+  };
+  const alice = await open(t, 'http://127.0.0.1:1', { storage });
+  const told = next(alice, 'error');
+  storage.gone = true;
+  await assert.rejects(alice.share('Bob'), { code: 'deleted' });
+  assert.equal((await told).error.code, 'deleted');
+  await assert.rejects(alice.share('Carol'), { code: 'deleted' });
+  assert.equal(alice.active, false);
+});
+
+/** A lock that one after the other gets, and that asks whoever has it, as that of tabs does. */
+function line() {
+  const waiting = [];
+  const serve = () => {
+    const [first] = waiting;
+    if (!first || first.held) return;
+    first.held = true;
+    first.resolve(() => {
+      waiting.splice(waiting.indexOf(first), 1);
+      serve();
+    });
+  };
+  const request = (take, asked, signal) =>
+    new Promise((resolve, reject) => {
+      const place = { resolve, asked, held: false };
+      waiting.push(place);
+      signal.onabort = () => {
+        if (place.held) return;
+        waiting.splice(waiting.indexOf(place), 1);
+        reject(signal.reason);
+      };
+      if (take) for (const other of waiting) if (other.held) setTimeout(other.asked);
+      setTimeout(serve);
+    });
+  return { waiting, request };
+}
+
+test('to take over twice is to take over once', options, async t => {
+  const { waiting, request } = line();
+  const inner = memory();
+  const load = async () => {
+    await new Promise(done => setTimeout(done, 100));
+    return inner.load();
+  };
+  const one = await open(t, 'http://127.0.0.1:1', { storage: { ...inner, load, lock: { request } } });
+  const two = await open(t, 'http://127.0.0.1:1', { storage: { ...inner, load, lock: { request } } });
+  assert.deepEqual([one.active, two.active], [false, true]);
+  const first = one.takeOver();
+  await new Promise(done => setTimeout(done, 50));
+  await Promise.all([first, one.takeOver()]);
+  assert.deepEqual([one.active, two.active], [true, false]);
+  // Who gave way and is closed at once does not stand in the line any more.
+  await two.close();
+  await new Promise(done => setTimeout(done, 400));
+  assert.equal(waiting.length, 1);
+});
+
+test('unshare waits for a relay that hangs for some seconds only', options, async t => {
+  const server = createServer(() => {}).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const alice = await open(t, `http://127.0.0.1:${server.address().port}`);
+  await alice.share('Bob');
+  const since = performance.now();
+  await alice.unshare('Bob');
+  assert.ok(performance.now() - since < 16_000);
+  assert.equal(alice.contact('Bob').state, 'leaving');
 });

@@ -22,7 +22,7 @@ import {
   takeNote,
 } from '../dist/contact.js';
 import { generateSigningKey } from '../dist/keys.js';
-import { nextAfter } from '../dist/sessions/connect.js';
+import { afterTries, triesBy } from '../dist/sessions/connect.js';
 
 const RELAY = 'https://connecto.id';
 const turn = {
@@ -241,7 +241,7 @@ test('a signing key is made once, and nobody can read it out', async () => {
 });
 
 test('offers that were missed are not made up for', () => {
-  const minutes = (tries, passed) => nextAfter(tries, passed * 60_000) / 60_000;
+  const minutes = (tries, passed) => afterTries(triesBy(tries, passed * 60_000)) / 60_000;
   assert.deepEqual(
     [0, 1, 2, 3, 4, 5].map(tries => minutes(tries, 0)),
     [0, 5, 15, 50, 110, 170],

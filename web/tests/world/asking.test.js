@@ -296,3 +296,34 @@ test('a network that comes back is used at once', async () => {
   for (const end of [0, 1]) await world.wakeUp(end);
   await world.bothConnected(1, 2 * SECOND);
 });
+
+test('a page that is shown asks at once, whatever failed before', async () => {
+  const world = await World.ofTwo(71);
+  await world.hangUp();
+  await world.foreground(0);
+  world.down[0] = true;
+  await world.pass(10 * MINUTE + 30 * SECOND);
+  world.down[0] = false;
+  const before = world.relays[0].seen.length;
+  await world.wakeUp(0);
+  await world.pass(SECOND);
+  assert.ok(world.relays[0].seen.length > before);
+});
+
+test('but not a relay that wants to be left alone', async () => {
+  const world = await World.ofTwo(72);
+  await world.hangUp();
+  await world.foreground(0);
+  const reply = { status: 429, body: JSON.stringify({ ok: false, error: 'Too often', retryAfter: 300 }) };
+  world.dishonesty = { instead: async () => ({ reply }) };
+  await world.pass(MINUTE);
+  world.dishonesty = undefined;
+  const before = world.relays[0].seen.length;
+  for (let shown = 0; shown < 5; shown += 1) {
+    await world.wakeUp(0);
+    await world.pass(SECOND);
+  }
+  assert.equal(world.relays[0].seen.length, before);
+  await world.pass(5 * MINUTE);
+  assert.ok(world.relays[0].seen.length > before);
+});

@@ -57,6 +57,8 @@ export function sessionsOf(lib, contacts, goodbyes, extractable, keeps) {
     'localCandidates',
     'decline',
     'channelOpen',
+    'resumed',
+    'tryAtOnce',
   );
   steps.push('channelClosed', 'replied');
   const step =
