@@ -139,8 +139,7 @@ export class Client {
   readonly #driver: Driver;
   readonly #unwatch: (() => void) | undefined;
   readonly #listeners = new Set<[type: string, listener: (event: never) => void]>();
-  /** The contacts that an app was last given, also as text, and those that it was told of. */
-  #text = '[]';
+  /** The contacts that an app was last given, and those that it was told of. */
   #contacts: readonly ContactInfo[] = [];
   #told = this.#contacts;
 
@@ -226,14 +225,17 @@ export class Client {
     return this.#driver.isActive();
   }
 
-  /** All contacts, by name: the same array until the event `changed`. */
+  /** All contacts, by name: the same array until the event `changed`, and who did not change is the same object in the next. */
   get contacts(): readonly ContactInfo[] {
+    const before = this.#contacts;
     const infos = lives(this.#driver.state())
-      .map(live => this.#info(live))
+      .map(live => {
+        const info = this.#info(live);
+        const same = before.find(({ name }) => name === info.name) ?? info;
+        return JSON.stringify(same) === JSON.stringify(info) ? same : info;
+      })
       .sort((a, b) => (a.name < b.name ? -1 : 1));
-    const text = JSON.stringify(infos);
-    if (text !== this.#text) {
-      this.#text = text;
+    if (infos.length !== before.length || infos.some((info, at) => info !== before[at])) {
       this.#contacts = Object.freeze(infos);
     }
     return this.#contacts;
@@ -455,10 +457,10 @@ function linkAt(url: string | URL | undefined): (connectoid: Connectoid) => stri
 /** What stands in a link, which must be one. */
 export function parse(link: string | URL | Location): FoundLink {
   const found = findConnectoid(href(link));
-  return typeof found === 'string' ? fail('bad-link', `no link: ${found}`) : found;
+  return typeof found === 'string' ? fail('bad-link', `no link (${found}): ask for it again`) : found;
 }
 
 /** Throws that an option or argument is not what it has to be. */
 export function argument(name: string, cause?: unknown): never {
-  fail('argument', `\`${name}\` is wrong`, cause);
+  fail('argument', `bad ${name}`, cause);
 }

@@ -41,7 +41,7 @@ export interface Contact {
   /** Who is on the other side, as far as it is known. */
   peer?: Peer;
   /** An attempt to connect that goes on. `byItself`: the app did not ask for it. */
-  connecting?: { since: number; tries: number; byItself?: boolean };
+  connecting?: { since: number; tries: number; byItself?: boolean | undefined };
   /** Whether the connection is made again by itself: it was made, and nobody ended it on purpose. */
   wanted?: boolean;
   /** When the own box was last replaced. */

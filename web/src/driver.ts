@@ -221,7 +221,7 @@ export function driver(
   function gone(): ConnectoidError {
     return isClosed
       ? new ConnectoidError('closed', 'closed')
-      : (lost ?? new ConnectoidError('inactive', 'another tab runs it: takeOver'));
+      : (lost ?? new ConnectoidError('inactive', 'another tab is active'));
   }
 
   // --- Steps ---

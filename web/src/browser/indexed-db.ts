@@ -27,7 +27,7 @@ export function indexedDb(name: string): Storage {
       let isLate = false;
       const late = setTimeout(() => {
         isLate = true;
-        reject(new ConnectoidError('unsupported', 'IndexedDB hangs'));
+        reject(new ConnectoidError('unsupported', 'it hangs'));
       }, PATIENCE);
       const request = factory.open(name, 1);
       request.onupgradeneeded = () => {
@@ -35,7 +35,7 @@ export function indexedDb(name: string): Storage {
           request.result.createObjectStore(STORE);
         } else {
           // It was there: what its user deleted is not written back.
-          reject(new ConnectoidError('deleted', 'deleted: reload the page'));
+          reject(new ConnectoidError('deleted', 'reload the page'));
           request.transaction?.abort();
         }
       };

@@ -131,7 +131,7 @@ export function connections(
   mayFlow: (contact: string) => boolean,
 ): Connections {
   const controls = new Map<SessionId, Control>();
-  const closed = (session: SessionId, onPurpose = false) => step(s => channelClosed(s, session, onPurpose));
+  const closed = (session: SessionId, onPurpose?: boolean) => step(s => channelClosed(s, session, onPurpose));
   const live = (contact: string) =>
     [...controls.values()].find(({ connection }) => connection.isLive && connection.contact === contact)
       ?.connection;
@@ -290,7 +290,7 @@ export function connections(
         await (offers ? localOffer : localAnswer)(s, session, sdp);
       } catch (error) {
         drop(control);
-        channelClosed(s, session, false);
+        channelClosed(s, session);
         throw error;
       }
     });
@@ -327,7 +327,7 @@ export function connections(
   }
 
   /** A session broke, or failed on its way: the other page may have been loaded again in that moment, and waits. */
-  function tryAgain(connection: Connection, isAwaited = false) {
+  function tryAgain(connection: Connection, isAwaited?: boolean) {
     over(connection);
     void step(s => tryAtOnce(s, connection.contact, isAwaited));
   }
@@ -416,7 +416,7 @@ export function connections(
    * Forgets a session, and closes its connection if it has no other. If that is done on purpose the other side is to see it: the
    * channels are closed before.
    */
-  function drop(control: Control, onPurpose = false) {
+  function drop(control: Control, onPurpose?: boolean) {
     const { connection, channel } = control;
     const { pc, channels } = connection;
     controls.delete(control.session);

@@ -206,7 +206,7 @@ export async function frameCame(s: State, id: SessionId, text: string): Promise<
 }
 
 /** The peer connection or its data channel ended, or could not be made. `onPurpose`: the other side ended the session. */
-export function channelClosed(s: State, id: SessionId, onPurpose = false): void {
+export function channelClosed(s: State, id: SessionId, onPurpose?: boolean): void {
   const pending = pendingOf(s, id);
   // The offer may still be answered with another try of the other side; a joined session cannot.
   if (pending) dropPending(s, pending);
@@ -229,22 +229,22 @@ export function planNextTry(s: State, live: Live): void {
  */
 export function tryNowIfMissed(s: State, live: Live): void {
   const { connecting } = live.contact;
-  wantAgain(s, live);
+  wantAgain(live);
   if (!connecting || afterTries(connecting.tries) > s.now - connecting.since) return;
   live.nextTry = s.elapsed;
   if (connecting.byItself) Object.assign(connecting, { since: s.now, tries: 0 });
 }
 
 /** That it was given up does not hold any more where a connection is wanted: somebody may be there by now. */
-export function wantAgain(s: State, { contact }: Live): void {
-  if (contact.wanted && s.keeps) delete contact.ended;
+export function wantAgain({ contact }: Live): void {
+  if (contact.wanted) delete contact.ended;
 }
 
 /**
  * An attempt at a session, or a session, came to nothing: who goes on trying does so at once, until a session is proven only the first
  * time. `isAwaited`: the other side lost the session, and waits for an offer.
  */
-export function tryAtOnce(s: State, name: string, isAwaited: boolean): void {
+export function tryAtOnce(s: State, name: string, isAwaited?: boolean): void {
   const live = s.contacts.get(name);
   if (!live || live.open || live.pending || live.retried) return;
   live.retried = true;
@@ -253,7 +253,7 @@ export function tryAtOnce(s: State, name: string, isAwaited: boolean): void {
 }
 
 /** Makes an offer, unless one is under way, and goes on with others. If a channel is on its way, as soon as that comes to nothing. */
-export function tryNow(s: State, live: Live, byItself = false): void {
+export function tryNow(s: State, live: Live, byItself?: boolean): void {
   const { contact, brief } = live;
   // What breaks again and again is not made anew at once.
   const tries = isUnderWay(s, live) ? 1 : byItself && brief ? brief - 1 : 0;
@@ -456,7 +456,7 @@ export function resumed(s: State, name: string): void {
   if (live?.open) stopTrying(s, live);
 }
 
-function sessionEnded(s: State, live: Live, onPurpose: boolean): void {
+function sessionEnded(s: State, live: Live, onPurpose?: boolean): void {
   live.brief = !onPurpose && s.elapsed - (live.open?.since ?? 0) < MINUTE ? live.brief + 1 : 0;
   live.open = undefined;
   live.contact.lastSeen = s.now;

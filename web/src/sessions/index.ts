@@ -106,7 +106,7 @@ export async function start(s: State): Promise<void> {
     const { connecting, leaving, rekeyed } = contact;
     // What was tried by itself begins anew, if it is wanted still.
     if (connecting?.byItself) stopTrying(s, live);
-    wantAgain(s, live);
+    wantAgain(live);
     sayAgain(s, live);
     // The clock may have been set back since.
     if (rekeyed !== undefined) contact.rekeyed = Math.min(rekeyed, s.now);
@@ -188,7 +188,7 @@ export function reconnect(s: State, name: string): void {
  * Makes a session again that is open, but whose packets do not get through any more: a new offer is made, for the same peer
  * connection (an ICE restart) or another. The open session stays until the new one is proven, or the app closes it.
  */
-export function renew(s: State, name: string, byItself = false): void {
+export function renew(s: State, name: string, byItself?: boolean): void {
   const live = named(s, name);
   if (!live.open) notConnected();
   tryNow(s, live, byItself);
@@ -327,6 +327,6 @@ export function needPeer({ peer, leaving }: Contact, isProven: boolean): void {
 /** A link must not lead to whatever runs on this machine. */
 export function needElsewhere({ relays }: Connectoid): void {
   if (relays.some(isLoopback) && !relays.every(isLoopback)) {
-    fail('this-machine', 'it leads to this machine');
+    fail('this-machine', 'leads to this machine');
   }
 }

@@ -37,10 +37,9 @@ export function ask<R extends Read>(
   s.asked.set(id, reply => {
     const done = read(reply);
     s.down.set(relay, whyUseless(relay, done));
-    s.rests.set(
-      relay,
-      s.elapsed + (done.failure === 'refused' ? Math.min(done.retryAfter * SECOND, REST_MAX) : 0),
-    );
+    if (done.failure === 'refused') {
+      s.rests.set(relay, s.elapsed + Math.min(done.retryAfter * SECOND, REST_MAX));
+    }
     tellReachable(s);
     if (done.failure === 'misbehaves') misbehaves(s, relay, done.what);
     return then(done);

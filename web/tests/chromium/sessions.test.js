@@ -299,7 +299,7 @@ test('what its user deleted is not written back', options, async t => {
   // And so is all that follows.
   for (const name of ['Carol', 'Dave']) assert.equal(await refusal(alice, 'share', name), 'deleted');
   const { error } = await next(alice, 'error');
-  assert.equal(error, 'ConnectoidError: deleted: reload the page');
+  assert.equal(error, 'ConnectoidError: reload the page');
   await next(alice, 'inactive');
   assert.deepEqual(await alice.evaluate(() => indexedDB.databases()), []);
   await alice.reload();
