@@ -69,5 +69,5 @@ export function fail(code: ErrorCode | Inner, message = code.replaceAll('-', ' '
 
 /** Throws that something is missing, and what helps mostly. */
 export function missing(what: string): never {
-  fail('unsupported', `no ${what}: use https`);
+  fail('unsupported', `no ${what}: https?`);
 }
