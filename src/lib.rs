@@ -10,6 +10,8 @@ mod defences;
 #[cfg(feature = "server")]
 mod http;
 #[cfg(feature = "server")]
+mod ice;
+#[cfg(feature = "server")]
 pub mod metrics;
 pub mod protocol;
 #[cfg(feature = "server")]

@@ -19,15 +19,21 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-pub use crate::http::{ClientAddress, Connections, ToldBy};
 use crate::{
     clock::Clock,
-    http::{self, About, Clients, Shared, Surface},
+    http::{
+        self, About, Clients, Shared, Surface,
+        demo::{self, Demo},
+    },
     metrics::Metrics,
     protocol::RelayUrl,
     relay::{Limiter, Rates, Relay, Rules, Sweeper, sweep_all},
     seal::question::Secrets,
     store::{self, Keep, OpenError, Store, StoreError},
+};
+pub use crate::{
+    http::{ClientAddress, Connections, ToldBy},
+    ice::StunUrl,
 };
 
 /// Connections that may wait to be taken: with the usual 128, a flood of others makes a client wait a second for its next
@@ -74,6 +80,11 @@ pub struct Config {
     pub client_address: ClientAddress,
     /// How often one source may ask for what.
     pub rates: Rates,
+    /// Whether the demo, an app that uses this relay, is served at `/demo/`. It has no API key to give: a relay that requires
+    /// one does not serve it.
+    pub demo: bool,
+    /// The STUN servers that the demo asks. Each sees who has it open, and when; without any, only devices on one network connect.
+    pub demo_stun: Vec<StunUrl>,
 }
 
 /// Time and chance, for a server.
@@ -100,6 +111,9 @@ pub enum StartError {
     /// The metrics.
     #[error("the metrics are not right: {0}")]
     Metrics(String),
+    /// The demo.
+    #[error("the demo is not right: {0}")]
+    Demo(String),
     /// The database.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -151,6 +165,11 @@ impl Server {
         let rng = StdRng::from_rng(&mut rng);
         let relay = Arc::new(Relay::new(store.clone(), clock.clone(), rng, rules, metrics.clone()));
         let limiter = Arc::new(Limiter::new(config.rates, clock.clone(), metrics.clone()));
+        let demo = (config.demo && !config.require_api_key)
+            .then(|| Demo::new(&demo::Settings { relay: None, stun: config.demo_stun }))
+            .transpose()
+            .map_err(|error| StartError::Demo(error.to_string()))?
+            .map(Arc::new);
         let shared = web::Data::new(Shared {
             relay: relay.clone(),
             limiter: limiter.clone(),
@@ -163,13 +182,14 @@ impl Server {
                 api_key: config.require_api_key,
                 rates: config.rates,
                 sweep_interval: config.sweep_interval,
+                demo: demo.is_some(),
             },
             runtime: tokio::runtime::Handle::current(),
             metrics: metrics.clone(),
             body_timeout: config.connections.body_timeout,
         });
         let stopping = Arc::<AtomicBool>::default();
-        let surface = Surface::Relay { metrics: watched.is_none() };
+        let surface = Surface::Relay { metrics: watched.is_none(), demo };
         let http = http::listen(listener, surface, shared.clone(), &config.connections, stopping.clone())
             .map_err(|error| listen_error("--listen", &config.listen, &error))?;
         let watching = watched.map(|(listener, address)| {

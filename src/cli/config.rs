@@ -14,12 +14,12 @@ use std::{
 
 use clap::Args;
 use serde::{Deserialize, Deserializer, de::Error as _};
-use url::Host;
 use zeroize::Zeroizing;
 
 use super::{Failure, print, print_line, say, variable};
 use crate::{
     client::{keystore::Keystore, sessions::LINK_LIFE},
+    ice::{self, host_and_port, show_host_and_port},
     protocol::{NotARelayUrl, RelayUrl},
 };
 
@@ -111,9 +111,6 @@ pub(super) struct TurnUrl {
     /// Whether one speaks to it by TCP, not by UDP.
     pub(super) tcp: bool,
 }
-
-/// The port of STUN and TURN, if none is named (RFC 8489, section 18.6; RFC 8656).
-const PORT: u16 = 3478;
 
 /// The variable that lists relays, separated by spaces.
 const RELAY: &str = "CONNECTOID_RELAY";
@@ -342,34 +339,10 @@ impl<'de> Deserialize<'de> for Expiry {
     }
 }
 
-/// A host and a port, as `host`, `host:port` or `[2001:db8::1]:port`; the host without its brackets.
-fn host_and_port(text: &str) -> Option<(String, u16)> {
-    let after_host = text.find(']').map_or(0, |end| end + 1);
-    let (host, port) = match text[after_host..].find(':') {
-        Some(colon) => {
-            let (host, port) = text.split_at(after_host + colon);
-            // Not `parse` alone, which takes a sign.
-            let digits = port[1..].bytes().all(|byte| byte.is_ascii_digit());
-            (host, port[1..].parse().ok().filter(|port| digits && *port != 0)?)
-        }
-        None => (text, PORT),
-    };
-    let host = match Host::parse(host).ok()? {
-        Host::Domain(name) => name,
-        Host::Ipv4(address) => address.to_string(),
-        Host::Ipv6(address) => address.to_string(),
-    };
-    Some((host, port))
-}
-
-fn show_host_and_port(f: &mut fmt::Formatter<'_>, host: &str, port: u16) -> fmt::Result {
-    if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
-}
-
 impl fmt::Display for StunServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("stun:")?;
-        show_host_and_port(f, &self.host, self.port)
+        show_host_and_port(f, &self.host, Some(self.port))
     }
 }
 
@@ -383,10 +356,8 @@ impl FromStr for StunServer {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let server = text.strip_prefix("stun:").and_then(host_and_port);
-        let (host, port) = server.ok_or_else(|| {
-            format!("{text:?} is not a STUN server: expected one like stun:stun.example.org:3478")
-        })?;
+        let server = text.strip_prefix("stun:").and_then(|server| host_and_port(server, ice::PORT));
+        let (host, port) = server.ok_or_else(|| ice::not_stun(text))?;
         Ok(Self { host, port })
     }
 }
@@ -394,7 +365,7 @@ impl FromStr for StunServer {
 impl fmt::Display for TurnUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("turn:")?;
-        show_host_and_port(f, &self.host, self.port)?;
+        show_host_and_port(f, &self.host, Some(self.port))?;
         if self.tcp { f.write_str("?transport=tcp") } else { Ok(()) }
     }
 }
@@ -415,7 +386,7 @@ impl<'de> Deserialize<'de> for TurnUrl {
                 "transport=tcp" => true,
                 _ => return None,
             };
-            let (host, port) = host_and_port(server)?;
+            let (host, port) = host_and_port(server, ice::PORT)?;
             Some(Self { host, port, tcp })
         };
         parse().ok_or_else(|| {

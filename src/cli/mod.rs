@@ -10,6 +10,7 @@ mod config;
 mod connect;
 mod contacts;
 mod database;
+mod demo;
 mod doctor;
 mod keys_file;
 mod link;
@@ -99,6 +100,7 @@ enum Command {
     Share(share::Share),
     Connect(connect::Connect),
     Serve(serve::Serve),
+    Demo(demo::Demo),
     Doctor(doctor::Doctor),
     Link(link::Link),
     /// Bring a key of your own
@@ -139,6 +141,7 @@ pub fn run() -> ExitCode {
         Command::Share(share) => online(share.run()),
         Command::Connect(connect) => online(connect.run()),
         Command::Serve(serve) => serve.run(),
+        Command::Demo(demo) => demo.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Link(link) => link.run(),
         Command::Key { command: KeyCommand::Import(import) } => import.run(),

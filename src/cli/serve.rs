@@ -18,7 +18,7 @@ use crate::{
     protocol::{RelayUrl, base64url, limits},
     relay::{Rate, Rates},
     seal::question::Secrets,
-    server::{ClientAddress, Config, Connections, Environment, Server, StartError, ToldBy},
+    server::{ClientAddress, Config, Connections, Environment, Server, StartError, StunUrl, ToldBy},
     shell,
     store::{BoxCap, Keep},
 };
@@ -142,6 +142,22 @@ pub(super) struct Serve {
     /// Connections at once from one IPv4 address or IPv6 /64
     #[arg(long, help_heading = "Connections", env = "CONNECTOID_MAX_CONNECTIONS_PER_SOURCE", value_name = "NUMBER", default_value = "512", value_parser = at_least_one)]
     max_connections_per_source: usize,
+
+    /// Do not serve the demo at /demo/, a shopping list that people share by a link. A relay with --require-api-key never does
+    #[arg(long, help_heading = "The demo", env = "CONNECTOID_NO_DEMO", value_parser = FalseyValueParser::new())]
+    no_demo: bool,
+
+    /// A STUN server for the demo, which tells each device the address that the outside sees, as stun:stun.example.org:3478; repeat
+    /// it, or separate them with commas. Without one, only devices on one network connect, mostly; with one, it sees who has the
+    /// demo open, and when
+    #[arg(
+        long,
+        help_heading = "The demo",
+        env = "CONNECTOID_DEMO_STUN",
+        value_name = "URL",
+        value_delimiter = ','
+    )]
+    demo_stun: Vec<StunUrl>,
 
     /// Where to serve /metrics instead, HOST:PORT, out of strangers' sight; without it they are where the relay is
     #[arg(long, help_heading = "To watch it", env = "CONNECTOID_METRICS_LISTEN", value_name = "ADDR")]
@@ -291,6 +307,11 @@ impl Serve {
                 "--max-connections is {allowed}: the limit of open files (ulimit -n) allows no more"
             );
         }
+        if !self.demo_stun.is_empty() && (self.no_demo || self.require_api_key) {
+            tracing::warn!(
+                "--demo-stun changes nothing: with --no-demo or --require-api-key there is no demo"
+            );
+        }
         let secrets = variable("CONNECTOID_SECRETS").map(|list| Secrets::parse(&list)).transpose();
         let database = self.database.url();
         if self.require_api_key && database.ends_with(":memory:") {
@@ -342,6 +363,8 @@ impl Serve {
                 told_by: self.client_address,
             },
             rates: if self.no_limits { Rates::OFF } else { rates },
+            demo: !self.no_demo,
+            demo_stun: self.demo_stun,
         })
     }
 }
@@ -351,6 +374,7 @@ async fn serve(config: Config, format: LogFormat) -> Result<(), Failure> {
         Environment { clock: std::sync::Arc::new(SystemClock), store_clock: None, rng: entropy()? };
     let (urls, database) = (config.urls.clone(), shown(&config.database));
     let closed = config.require_api_key.then(|| add_key(&config.database));
+    let demo = config.demo;
     let stop = stop_signal()?;
     let server = Server::bind(config, environment).await?;
     let address = server.address();
@@ -361,7 +385,7 @@ async fn serve(config: Config, format: LogFormat) -> Result<(), Failure> {
             let url = urls.first().map_or(local.as_str(), |url| url.as_str());
             say(&match closed {
                 Some(add_key) => closed_banner(url, address, &database, &add_key),
-                None => banner(url, address, &database),
+                None => banner(url, address, &database, demo),
             });
         }
         // Every line is to be an object.
@@ -417,11 +441,16 @@ pub(super) fn shown(url: &str) -> String {
 
 /// What to paste into another terminal. The key is the published example: its private half is in the program, so the
 /// third call works; and in everyone else's, so nothing real goes to it.
-fn banner(url: &str, address: SocketAddr, database: &str) -> String {
+fn banner(url: &str, address: SocketAddr, database: &str, demo: bool) -> String {
     let key = crate::seal::EXAMPLE_PUB;
     let data = base64url::encode("hello");
     let program = program();
     let version = env!("CARGO_PKG_VERSION");
+    let in_a_browser = if demo {
+        format!("\nIn a browser, a shopping list to share:  {url}/demo/\n")
+    } else {
+        String::new()
+    };
     format!(
         r#"connectoid {version} listens on http://{address}, keeps its messages in {database}
 
@@ -434,7 +463,7 @@ Try it from another terminal; the box of this example is everybody's:
   curl -s {url}/ -d '{{"pub":"{key}","ext":null,"action":"check","at":0}}' | {program} answer --example | curl {url}/ -d @-
 
 A box of your own:  {program} link --relay {url} --for Bob
-"#
+{in_a_browser}"#
     )
 }
 
@@ -486,7 +515,7 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Listen { .. } => Self::with(10, error),
-            StartError::Metrics(_) => Self::new(error),
+            StartError::Metrics(_) | StartError::Demo(_) => Self::new(error),
             StartError::Open(error) => error.into(),
             StartError::Store(error) => error.into(),
         }

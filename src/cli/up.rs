@@ -91,7 +91,7 @@ async fn relay() -> Result<Server, Failure> {
 
 /// That of `connectoid serve` with messages in memory.
 fn config(listen: &str) -> Result<Config, Failure> {
-    let words = ["connectoid", "serve", "--database", "sqlite::memory:", "--listen", listen];
+    let words = ["connectoid", "serve", "--database", "sqlite::memory:", "--no-demo", "--listen", listen];
     // What variables say of a relay is not for this one.
     let matches = without_variables(Cli::command()).try_get_matches_from(words).map_err(Failure::new)?;
     match Cli::from_arg_matches(&matches).map_err(Failure::new)?.command {

@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 use super::{
     Shared,
     connection::{Connection, Deadlines, LINGER, in_work},
+    demo::Demo,
     headers, metrics_routes,
     places::{NoPlace, Places},
     refusal_on_the_wire, relay_routes,
@@ -68,26 +69,26 @@ impl Default for Connections {
 }
 
 /// What is served on a listener.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(crate) enum Surface {
-    /// The relay, with its metrics or without.
-    Relay { metrics: bool },
+    /// The relay, each of these with it or not.
+    Relay { metrics: bool, demo: Option<Arc<Demo>> },
     /// The metrics alone, for those who watch it.
     Metrics,
 }
 
 impl Surface {
     /// Threads that serve it.
-    fn workers(self) -> usize {
+    fn workers(&self) -> usize {
         match self {
             Self::Relay { .. } => std::thread::available_parallelism().map_or(2, NonZeroUsize::get).min(512),
             Self::Metrics => 1,
         }
     }
 
-    fn routes(self, config: &mut ServiceConfig) {
+    fn routes(&self, config: &mut ServiceConfig) {
         match self {
-            Self::Relay { metrics } => relay_routes(config, metrics),
+            Self::Relay { metrics, demo } => relay_routes(config, *metrics, demo.as_deref()),
             Self::Metrics => metrics_routes(config),
         }
     }

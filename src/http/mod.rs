@@ -2,6 +2,7 @@
 
 mod client_address;
 mod connection;
+pub(crate) mod demo;
 mod endpoint;
 mod facts;
 mod listen;
@@ -28,7 +29,6 @@ use actix_web::{
 };
 use serde::Serialize;
 
-use self::connection::Peer;
 pub(crate) use self::{
     client_address::Clients,
     listen::{Surface, listen},
@@ -37,6 +37,7 @@ pub use self::{
     client_address::{ClientAddress, ToldBy},
     listen::Connections,
 };
+use self::{connection::Peer, demo::Demo};
 use crate::{
     metrics::Metrics,
     protocol::{Refusal, RelayUrl},
@@ -69,6 +70,8 @@ pub(crate) struct About {
     pub(crate) api_key: bool,
     pub(crate) rates: Rates,
     pub(crate) sweep_interval: Duration,
+    /// Whether there is a demo.
+    pub(crate) demo: bool,
 }
 
 /// A path that is only to be looked at.
@@ -92,9 +95,12 @@ fn metrics_routes(config: &mut ServiceConfig) {
 }
 
 /// Every path of the relay. Its metrics are not among them if they have a listener of their own.
-fn relay_routes(config: &mut ServiceConfig, with_metrics: bool) {
+fn relay_routes(config: &mut ServiceConfig, with_metrics: bool, demo: Option<&Demo>) {
     if with_metrics {
         config.service(metrics());
+    }
+    if let Some(demo) = demo {
+        demo.routes(config);
     }
     config
         .service(
@@ -117,7 +123,7 @@ fn relay_routes(config: &mut ServiceConfig, with_metrics: bool) {
         .default_service(web::to(elsewhere));
 }
 
-/// The headers of every reply, errors included: nothing is cached or taken for another type.
+/// The headers of every reply, errors included: nothing is taken for another type, nor cached if it does not say so itself.
 const HEADERS: [(HeaderName, &str); 2] =
     [(header::CACHE_CONTROL, "no-store"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
 
@@ -133,7 +139,9 @@ async fn headers(
     let mut reply = next.call(request).await?;
     let for_all = !reply.headers().contains_key(header::CROSS_ORIGIN_RESOURCE_POLICY);
     for (name, value) in HEADERS.into_iter().chain(CORS.into_iter().filter(|_| for_all)) {
-        reply.headers_mut().insert(name, HeaderValue::from_static(value));
+        if !reply.headers().contains_key(&name) {
+            reply.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
     }
     Ok(reply)
 }

@@ -168,6 +168,8 @@ impl TestRelay {
             require_api_key: false,
             client_address: ClientAddress::default(),
             rates: Rates::OFF,
+            demo: true,
+            demo_stun: Vec::new(),
         };
         configure(&mut config);
         let clock = Arc::new(HandClock::at(NOW));
@@ -285,6 +287,11 @@ pub fn until(mut done: impl FnMut() -> bool) {
     }
 }
 
+/// A reply with a body that may be no text: the body as it came.
+pub fn bytes(method: &str, url: &str, headers: &[(&str, &str)]) -> (Reply, Vec<u8>) {
+    Client::new().bytes(method, url, headers, b"").unwrap_or_else(|error| panic!("{method} {url}: {error}"))
+}
+
 /// Any request, on a connection of its own.
 pub fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
     Client::new()
@@ -312,6 +319,17 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<Reply, String> {
+        self.bytes(method, url, headers, body).map(|(reply, _)| reply)
+    }
+
+    /// The same, and its body as it came.
+    fn bytes(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<(Reply, Vec<u8>), String> {
         let mut request = hyper::Request::builder().method(method).uri(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -328,8 +346,9 @@ impl Client {
                     (name.as_str().to_owned(), value.to_str().unwrap_or_default().to_owned())
                 })
                 .collect();
-            let body = String::from_utf8(body.to_vec()).unwrap();
-            Ok(Reply { status: head.status.as_u16(), headers, body }.without_line_end())
+            let text = String::from_utf8_lossy(&body).into_owned();
+            let reply = Reply { status: head.status.as_u16(), headers, body: text }.without_line_end();
+            Ok((reply, body.to_vec()))
         };
         let patience = Duration::from_secs(40);
         self.runtime

@@ -24,6 +24,7 @@ mod crowd;
 mod curl;
 mod declines;
 mod deliver;
+mod demo;
 mod doctor;
 mod documents;
 mod evil;

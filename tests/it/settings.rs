@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The tests that turn each option of the real program.
-const TESTS: [(&str, &str); 29] = [
+const TESTS: [(&str, &str); 31] = [
     ("--listen", "process::settings_from_the_environment"),
     ("--database", "process::settings_from_the_environment"),
     ("--url", "process::several_urls_are_one_relay"),
@@ -32,6 +32,8 @@ const TESTS: [(&str, &str); 29] = [
     ("--limit-receive", "limits::receives_and_deletes_have_a_rate"),
     ("--no-limits", "settings::no_limits_lifts_them"),
     ("--require-api-key", "api_keys::a_program_that_is_stopped_has_stored_what_was_used"),
+    ("--no-demo", "demo::a_relay_without_it"),
+    ("--demo-stun", "demo::a_relay_names_stun_servers"),
     ("--message-ttl", "settings::all_boxes_hold_so_many_bytes_until_they_expire"),
     ("--answer-ttl", "settings::an_answer_counts_so_long"),
     ("--box-ttl", "settings::an_unchecked_box_lives_so_long"),

@@ -520,6 +520,6 @@ fn what_is_no_request_fills_no_log() {
     let (code, said) = relay.wait();
     assert_eq!(code, Some(0));
     let log: Vec<&str> =
-        said.split("--for Bob\n").nth(1).unwrap().lines().filter(|line| !line.is_empty()).collect();
+        said.split("/demo/\n").nth(1).unwrap().lines().filter(|line| !line.is_empty()).collect();
     assert!(log.len() == 2 && log[0].contains("stopping") && log[1].contains("stopped"), "{said}");
 }

@@ -16,9 +16,9 @@ try {
   throw Error(`${PROGRAM} is missing: build it with cargo build, or name it in CONNECTOID_PROGRAM`);
 }
 
-/** A relay for one test. */
-export async function serve(test) {
-  const args = ['serve', '--listen', '127.0.0.1:0', '--database', 'sqlite::memory:'];
+/** A relay for one test. `more`: options. */
+export async function serve(test, ...more) {
+  const args = ['serve', '--listen', '127.0.0.1:0', '--database', 'sqlite::memory:', ...more];
   const child = spawn(PROGRAM, args, {
     stdio: ['ignore', 'pipe', 'ignore'],
     env: { PATH: process.env.PATH },

@@ -49,6 +49,7 @@ pub(super) fn page(url: &str, root: &str, about: &About) -> String {
             ("send", Value::Text(&format!("curl {word} -d {send}"))),
             ("check", Value::Text(&format!("curl {word} -d {check}"))),
             ("receive", Value::Text(&receive)),
+            ("demo", Value::Part(about.demo)),
             ("link", Value::Text(&link_command(&shell::word(url), about))),
             ("holding", Value::Rows(&holding(about))),
             ("asking", Value::Rows(&asking(about))),
@@ -87,12 +88,17 @@ check replies with a sealed question; ANSWER is what the private key opens it to
   curl … check … | connectoid answer --for Bob | curl {url}/ -d @-
 
 /info limits and time   /privacy what is kept   /openapi.yaml everything   /health and /ready for monitors
-{closed}"#,
+{demo}{closed}"#,
         version = env!("CARGO_PKG_VERSION"),
         ext = ext(about),
         link = link_command(&url, about),
         message_ttl = in_words(message_ttl.as_secs()),
         box_ttl = in_words(box_ttl.as_secs()),
+        demo = if about.demo {
+            "/demo/ in a browser: a shopping list that people share by a link\n"
+        } else {
+            ""
+        },
         closed = if about.api_key {
             "\nAPI-KEY in ext is one that you get from whoever runs this relay: it answers nobody without.\n"
         } else {

@@ -9,6 +9,8 @@ pub(super) enum Value<'a> {
     Text(&'a str),
     /// The rows of a list.
     Rows(&'a [Row]),
+    /// Whether what follows stands there at all, up to `{{/name}}`.
+    Part(bool),
 }
 
 /// The page with each `{{name}}` replaced by its value. What was put in is not looked at again.
@@ -20,7 +22,11 @@ pub(super) fn fill(template: &str, values: &[(&str, Value<'_>)]) -> String {
         match values.iter().find(|(known, _)| *known == name) {
             Some((_, Value::Text(text))) => escape(text, &mut page),
             Some((_, Value::Rows(rows))) => rows.iter().for_each(|row| write_row(row, &mut page)),
-            None => {}
+            Some((_, Value::Part(false))) => {
+                rest = after.split_once(&format!("{{{{/{name}}}}}")).map_or("", |(_, after)| after);
+                continue;
+            }
+            Some((_, Value::Part(true))) | None => {}
         }
         rest = after;
     }
@@ -72,5 +78,15 @@ mod tests {
             "<a href=\"&quot;&lt;&#39;&amp;&gt;{{rows}}\">&quot;&lt;&#39;&amp;&gt;{{rows}}</a>\
              <div><dt>&lt;b&gt;</dt><dd>{{url}} &amp; co</dd></div>\n."
         );
+    }
+
+    #[test]
+    fn a_part_stands_there_or_does_not() {
+        let page = |there| {
+            let values = [("part", Value::Part(there)), ("x", Value::Text("X"))];
+            fill("a{{part}}b{{x}}{{/part}}c{{x}}", &values)
+        };
+        assert_eq!(page(true), "abXcX");
+        assert_eq!(page(false), "acX");
     }
 }

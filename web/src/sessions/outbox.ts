@@ -3,6 +3,7 @@
 import type { Bytes } from '../bytes.js';
 import type { Connectoid } from '../connectoid.js';
 import type { Goodbye } from '../contact.js';
+import type { NoReply } from '../exchange.js';
 import { readDone, sendBody } from '../exchange.js';
 import type { PublicKey } from '../keys.js';
 import type { RelayUrl } from '../relay-url.js';
@@ -38,7 +39,7 @@ export interface Message {
   until: number;
   delivered: boolean;
   /** Why a relay did not take it. */
-  failed?: Read;
+  failed?: NoReply;
 }
 
 /** Sends sealed bytes to every relay of a box, from now on. */

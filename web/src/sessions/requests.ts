@@ -13,7 +13,7 @@ export const PAUSE_FIRST = 2 * SECOND;
 const PAUSE_MAX = MINUTE;
 
 /** The longest that a relay is left alone because it asks for it: it must not stop us for ever. */
-const REST_MAX = 10 * MINUTE;
+export const REST_MAX = 10 * MINUTE;
 
 /** The refusals that say nothing of what comes next. */
 export const PASSING = ['Busy', 'Too often', 'Wrong answer'];
@@ -49,7 +49,7 @@ export function ask<R extends Read>(
 }
 
 /** Why a relay did not do it. */
-export function reasonOf(read: Read): string | undefined {
+export function reasonOf(read: NoReply): string {
   return read.failure === 'refused' ? read.why : read.failure === 'misbehaves' ? read.what : read.failure;
 }
 

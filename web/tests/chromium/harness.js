@@ -83,9 +83,9 @@ export class World {
     return mkdtempSync(join(this.#folder, `${name}-`));
   }
 
-  /** A browser with a profile of its own. */
-  async browser() {
-    const browser = new Browser(this, this.folder('profile'));
+  /** A browser with a profile of its own. `more`: options of Playwright besides; `args` are added to the others. */
+  async browser(more = {}) {
+    const browser = new Browser(this, this.folder('profile'), more);
     this.browsers.push(browser);
     await browser.start();
     return browser;
@@ -115,7 +115,7 @@ export class World {
     );
     for (const { url, method } of this.browsers.flatMap(browser => browser.requests)) {
       const { origin } = new URL(url);
-      assert.ok([`GET ${this.site.url}`, ...this.mayAsk].includes(`${method} ${origin}`), `${method} ${url}`);
+      assert.ok([`GET ${this.origin}`, ...this.mayAsk].includes(`${method} ${origin}`), `${method} ${url}`);
     }
     for (const { method, headers } of this.relay.requests) {
       assert.equal(method, 'POST', 'a preflight, or something else that is no call');
@@ -125,9 +125,18 @@ export class World {
         [headers.cookie, headers.authorization, headers.referer],
         [undefined, undefined, undefined],
       );
-      assert.equal(headers.origin, this.site.url);
+      assert.equal(headers.origin, this.origin);
     }
     assert.deepEqual(this.relay.checkedTwiceAtOnce(), []);
+    this.lookOver();
+  }
+
+  /** What is to be seen to besides when a test ended. */
+  lookOver() {}
+
+  /** Where the pages come from. */
+  get origin() {
+    return this.site.url;
   }
 
   get mayAsk() {
@@ -137,8 +146,8 @@ export class World {
   /** What Chromium itself writes to the console when a relay cannot be reached; no page can prevent it. */
   #isUnreached({ text, url }) {
     return (
-      url === `${this.relay.url}/` &&
-      /^Failed to load resource: net::ERR_(CONNECTION|EMPTY|NETWORK)/.test(text)
+      url?.startsWith(`${this.relay.url}/`) &&
+      /^Failed to load resource: net::ERR_(CONNECTION|EMPTY|NETWORK|INTERNET_DISCONNECTED)/.test(text)
     );
   }
 }
@@ -192,8 +201,13 @@ function stopServer(server) {
 
 /** The relay on a database of its own, behind a gateway at a fixed port. While it is stopped nobody listens there. */
 class Relay {
-  /** What was asked: method, headers, body, when it began and ended (or undefined), and the status and text of the reply. */
+  /**
+   * What was asked: method, URL, headers, body, when it began and ended (or undefined), the status and text of the reply; the bytes of both
+   * bodies and, about, of the reply's head.
+   */
   requests = [];
+  /** The same of pages and their files. */
+  gets = [];
   wasGone = false;
   /** What is to happen before the reply to a request is passed on. */
   onReply;
@@ -260,8 +274,8 @@ class Relay {
   #pass(request, response) {
     const { method, url, headers } = request;
     const parts = [];
-    const asked = { method, headers, began: performance.now() };
-    if (method !== 'GET') this.requests.push(asked);
+    const asked = { method, url, headers, began: performance.now() };
+    (method === 'GET' ? this.gets : this.requests).push(asked);
     response.once('close', () => {
       asked.ended = performance.now();
     });
@@ -269,12 +283,15 @@ class Relay {
     request.on('end', () => {
       const body = Buffer.concat(parts);
       asked.body = read(body);
+      asked.up = body.length;
       const onward = httpRequest(this.behind + url, { method, headers, agent: false }, reply => {
         const replied = [];
         asked.status = reply.statusCode;
         reply.on('data', part => replied.push(part));
         reply.on('end', async () => {
           asked.reply = read(Buffer.concat(replied));
+          asked.down = Buffer.concat(replied).length;
+          asked.head = reply.rawHeaders.join('::\r\n').length;
           await this.onReply?.(asked);
           response.writeHead(reply.statusCode, reply.headers).end(Buffer.concat(replied));
         });
@@ -368,17 +385,19 @@ class Browser {
   errors = [];
   requests = [];
 
-  constructor(world, profile) {
+  constructor(world, profile, more) {
     this.world = world;
     this.profile = profile;
+    this.more = more;
   }
 
   async start() {
     this.context = await chromium.launchPersistentContext(this.profile, {
       executablePath: CHROMIUM,
-      args: FLAGS,
       permissions: ['microphone'],
       viewport: { width: 900, height: 700 },
+      ...this.more,
+      args: [...FLAGS, ...(this.more.args ?? [])],
     });
     this.context.setDefaultTimeout(PATIENCE);
     this.context.on('request', request => {
@@ -401,7 +420,7 @@ class Browser {
     const page = await this.context.newPage();
     page.on('crash', () => this.errors.push({ text: 'the page crashed' }));
     await before(page);
-    await page.goto(new URL(path, this.world.site.url).href);
+    await page.goto(new URL(path, this.world.origin).href);
     return page;
   }
 
