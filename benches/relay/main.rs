@@ -1,0 +1,166 @@
+//! How fast the relay is, and what it costs: every row of the table in docs/performance.md, in one go.
+//!
+//! Started by `scripts/bench`, which builds the relay as it is shipped. The server that is measured has one core, the
+//! client that measures another. What a row is compared with is measured in the same run, in turn with the relay, on the
+//! same core, by the same client: ratios of one run count, absolute figures do not travel between machines.
+
+mod boxes;
+mod chart;
+mod constant;
+mod document;
+mod figures;
+mod hpke;
+mod lab;
+mod load;
+mod machine;
+mod report;
+mod requests;
+mod rows;
+mod scripts;
+mod server;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Parser, builder::PossibleValuesParser};
+use connectoid::clock::{Clock as _, SystemClock};
+
+use crate::{
+    lab::{Extent, Lab},
+    report::Found,
+    rows::ROWS,
+};
+
+/// A result whose error is a sentence for whoever started this.
+pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// Measure the relay
+///
+/// Prints a table with what must be and what is the goal.
+#[derive(Parser)]
+#[command(name = "scripts/bench")]
+struct Options {
+    /// Only these rows
+    #[arg(long, value_name = "ROW", value_delimiter = ',', value_parser = PossibleValuesParser::new(ROWS.iter().map(|row| row.name)))]
+    only: Vec<String>,
+
+    /// How often each row is measured, in turn with what it is compared with; the median counts
+    #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
+    rounds: u8,
+
+    /// How long each time
+    #[arg(long, value_name = "NUMBER", default_value_t = 3.0)]
+    seconds: f64,
+
+    /// So little of everything that the figures mean nothing: to see that it works
+    #[arg(long)]
+    quick: bool,
+
+    /// Where the databases are, on a disk like the relay's
+    #[arg(long, value_name = "PATH", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target"))]
+    folder: PathBuf,
+
+    /// The relay
+    #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_connectoid"))]
+    program: PathBuf,
+
+    /// Where performance.md is, whose part about the relay is written, and a chart beside it; if all was measured
+    #[arg(long, value_name = "PATH")]
+    docs: Option<PathBuf>,
+
+    /// What `cargo bench` says. It builds the relay with what only tests need: scripts/bench does better
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let done = match (arguments.next().as_deref(), arguments.next()) {
+        (Some(constant::COMMAND), Some(reply)) => constant::serve(reply),
+        _ => measure(&Options::parse()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("scripts/bench: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "what happens, for the one who waits")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+#[expect(clippy::print_stdout, reason = "the result")]
+fn print(text: &str) {
+    println!("{text}");
+}
+
+fn measure(options: &Options) -> Outcome<()> {
+    let extent = if options.quick {
+        Extent { rounds: 1, length: Duration::from_millis(200), messages: 2_000, waiters: 200 }
+    } else {
+        let (rounds, length) = (options.rounds.into(), Duration::try_from_secs_f64(options.seconds)?);
+        Extent { rounds, length, messages: 100_000, waiters: 10_000 }
+    };
+    if extent.length.is_zero() {
+        return Err("--seconds must be more than 0".into());
+    }
+    let lab = Lab::new(extent, options.program.clone(), &options.folder)?;
+    let began = machine::load();
+    let mut found = Vec::new();
+    for row in
+        ROWS.iter().filter(|row| options.only.is_empty() || options.only.iter().any(|name| name == row.name))
+    {
+        say(&format!("{} …", row.name));
+        found.push((row.measure)(&lab).map_err(|error| format!("{}: {error}", row.name))?);
+    }
+    let text = text(&found, &extent, &began);
+    print(&text);
+    if let Some(docs) = &options.docs
+        && options.only.is_empty()
+        && !options.quick
+    {
+        document::write_part(&docs.join("performance.md"), "relay", &text)?;
+        let lines: Vec<_> = found.iter().flat_map(|found| &found.lines).collect();
+        std::fs::write(docs.join(CHART), chart::svg(&lines))?;
+    }
+    Ok(())
+}
+
+/// The picture beside the document.
+const CHART: &str = "performance-relay.svg";
+
+/// What is printed, and written into the document.
+fn text(found: &[Found], extent: &Extent, load: &str) -> String {
+    let lines: Vec<_> = found.iter().flat_map(|found| &found.lines).collect();
+    let missed = lines.iter().filter(|line| line.verdict() == "missed").count();
+    let mut text = format!(
+        "{}, on {}; {} rounds of {} s each. {load} processes wanted a core when it began.\n",
+        date(),
+        machine::about(),
+        extent.rounds,
+        extent.length.as_secs_f64(),
+    );
+    let disturbed = lines.iter().filter(|line| line.disturbed).count();
+    if disturbed > 0 {
+        text += &format!("\n**Other processes were at work: {disturbed} figures say little.**\n");
+    }
+    for found in found.iter().filter(|found| !found.text.is_empty()) {
+        text += &format!("\n{}", found.text);
+    }
+    if !lines.is_empty() {
+        text += &format!("\n### Each part by itself\n\n{}\n", report::table(&lines));
+        text += &format!("{missed} of {} figures miss what must be.\n", lines.len());
+        text += &format!("\n![Each figure against what it must be]({CHART})\n");
+    }
+    text
+}
+
+/// Today, UTC.
+fn date() -> String {
+    let seconds = SystemClock.now().div_euclid(1_000_000).unsigned_abs();
+    humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + Duration::from_secs(seconds)).to_string()[..10]
+        .to_owned()
+}

@@ -1,0 +1,115 @@
+//! A server that is measured, as a process of its own on the server's core.
+
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{
+    Outcome, constant,
+    machine::{self, Cores, Memory},
+};
+
+/// The URL that the relay is told is its own.
+pub(crate) const RELAY: &str = "https://relay.example";
+
+/// The limiter stays on and counts every request, with rates that no source here reaches: 16,667 a second, where each
+/// connection is a source and a network of its own. Room for all that a long run sends, and time for connections that
+/// are idle while others have their turn.
+const ROOM: [&str; 14] = [
+    "--head-timeout",
+    "1h",
+    "--idle-timeout",
+    "1h",
+    "--max-bytes",
+    "64GiB",
+    "--limit-send",
+    "1000000:1000000",
+    "--limit-send-to-box",
+    "1000000:1000000",
+    "--limit-check",
+    "1000000:1000000",
+    "--limit-receive",
+    "1000000:1000000",
+];
+
+/// A server that runs; killed when it is dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    /// The relay as it is shipped, but for [`ROOM`] and these options. What it logs is beside its database.
+    pub(crate) fn relay(program: &Path, cores: Cores, database: &Path, options: &[&str]) -> Outcome<Self> {
+        let mut command = Command::new(program);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--url", RELAY]).args(ROOM);
+        command.arg("--database").arg(format!("sqlite://{}", database.display())).args(options);
+        command.env_clear().stderr(File::create(database.with_extension("log"))?);
+        Self::start(command, cores)
+    }
+
+    /// The server that answers every request with `reply`.
+    pub(crate) fn constant(cores: Cores, reply: &str) -> Outcome<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args([constant::COMMAND, reply]);
+        Self::start(command, cores)
+    }
+
+    fn start(mut command: Command, cores: Cores) -> Outcome<Self> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = cores.on_servers(|| command.spawn())?.map_err(|error| format!("{name}: {error}"))?;
+        let mut line = String::new();
+        if let Some(out) = child.stdout.take() {
+            BufReader::new(out).read_line(&mut line)?;
+        }
+        let address = line.trim().strip_prefix("http://").and_then(|address| address.parse().ok());
+        let Some(address) = address else {
+            drop(child.kill());
+            child.wait()?;
+            return Err(format!("{name} did not start").into());
+        };
+        Ok(Self { child, address })
+    }
+
+    /// The time of its core that it used so far.
+    pub(crate) fn cpu_time(&self) -> Outcome<Duration> {
+        machine::cpu_time(self.child.id())
+    }
+
+    /// What it has in memory now.
+    pub(crate) fn memory(&self) -> Outcome<Memory> {
+        machine::memory(self.child.id())
+    }
+
+    /// The metric of this name, without labels.
+    pub(crate) fn metric(&self, name: &str) -> Outcome<f64> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: relay.example\r\nconnection: close\r\n\r\n")?;
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply)?;
+        let value = reply.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(value.ok_or_else(|| format!("the relay has no metric {name}"))?.parse()?)
+    }
+
+    /// Has it end as an operator would: the database's log is folded into its file.
+    pub(crate) fn stop(mut self) -> Outcome<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let status = self.child.wait()?;
+        if status.success() { Ok(()) } else { Err(format!("the relay ended with {status}").into()) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
