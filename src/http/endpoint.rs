@@ -17,7 +17,7 @@ use tokio::{
 use super::{Peer, Shared, in_json, refuse};
 use crate::{
     protocol::{Refusal, RelayUrl, Reply, Request, limits::MAX_MANY_BYTES},
-    relay::Caller,
+    relay::{Caller, Source},
 };
 
 /// Answers a request of the protocol.
@@ -54,7 +54,7 @@ async fn answer(
     let started = Instant::now();
     let log = |action, result| count(shared, action, result, started.elapsed());
     let source = shared.clients.source(request);
-    let relay = shared.relay.clone();
+    let relay = &shared.relay;
     let many = |boxes| shared.limiter.check(source, boxes);
     let parsed = match body.and_then(|body| relay.parse(&body, many)) {
         Ok(parsed) => parsed,
@@ -71,8 +71,25 @@ async fn answer(
     shared.limiter.admit(source, &parsed).inspect_err(|refusal| log(action, refusal.error()))?;
     // With URLs of its own the relay never reads the Host header.
     let called = if shared.about.urls.is_empty() { called_as(request) } else { None };
+    let answer = match relay.answer_at_once(&parsed, called.as_ref()) {
+        Some(reply) => Ok(reply),
+        None => work_out(request, parsed, source, called, shared).await,
+    };
+    log(action, answer.as_ref().map_or_else(Refusal::error, |_| "ok"));
+    answer
+}
+
+/// The answer to a request that may need the database, off this thread: see [`Shared::runtime`].
+async fn work_out(
+    request: &HttpRequest,
+    parsed: Request,
+    source: Source,
+    called: Option<RelayUrl>,
+    shared: &Shared,
+) -> Result<Reply, Refusal> {
     let (here, gone) = oneshot::channel();
     let caller = Caller { called, source: Some(source), gone };
+    let relay = shared.relay.clone();
     let mut work = shared.runtime.spawn(async move { relay.answer(parsed, caller).await });
     let left = async {
         match request.conn_data::<Arc<Peer>>() {
@@ -88,9 +105,7 @@ async fn answer(
             work.await
         }
     };
-    let answer = done.unwrap_or(Err(Refusal::Busy { retry_after: 1 }));
-    log(action, answer.as_ref().map_or_else(Refusal::error, |_| "ok"));
-    answer
+    done.unwrap_or(Err(Refusal::Busy { retry_after: 1 }))
 }
 
 /// The whole body, as long as it is not too big.

@@ -67,17 +67,17 @@ impl Asker {
         relay: &RelayUrl,
         now: i64,
     ) -> Result<String, Refusal> {
-        let name = (key, relay.clone());
-        if let Some(question) = self.asked_before(&name, now) {
+        if let Some(question) = self.asked_before(key, relay, now) {
             return Ok(question);
         }
         let busy = || Refusal::Busy { retry_after: 1 };
         let _place = self.waiting.clone().try_acquire_owned().map_err(|_| busy())?;
         let core = self.cores.clone().acquire_owned().await.map_err(|_| busy())?;
         // Asked by someone else while this one waited.
-        if let Some(question) = self.asked_before(&name, now) {
+        if let Some(question) = self.asked_before(key, relay, now) {
             return Ok(question);
         }
+        let name = (key, relay.clone());
         let mut rng = StdRng::from_rng(&mut *self.seed.lock().unwrap_or_else(PoisonError::into_inner));
         let (secrets, relay) = (self.secrets.clone(), relay.clone());
         let sealing = tokio::task::spawn_blocking(move || {
@@ -95,9 +95,11 @@ impl Asker {
         Ok(question)
     }
 
-    fn asked_before(&self, name: &(PublicKey, RelayUrl), now: i64) -> Option<String> {
+    /// A question about this box from this relay that was asked not long ago.
+    pub(super) fn asked_before(&self, key: PublicKey, relay: &RelayUrl, now: i64) -> Option<String> {
+        let name = (key, relay.clone());
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = asked.iter().find_map(|generation| generation.get(name))?;
+        let asked = asked.iter().find_map(|generation| generation.get(&name))?;
         // A clock that was set back makes a question from the future: not asked again either.
         let is_young = (0..=self.ask_again).contains(&(now - asked.at));
         is_young.then(|| {

@@ -43,6 +43,17 @@ const FULL_RETRY: u32 = 60;
 /// How long after a full relay it is worth another try, in seconds.
 const NO_ROOM_RETRY: u32 = 60;
 
+/// To a check of a box with nothing newer in it.
+const NOTHING_FOUND: Checked = Checked { ok: true, found: false, question: None, relay: None };
+
+/// To a check of many boxes with nothing newer in any.
+const NONE_FOUND: CheckedMany = CheckedMany { ok: true, found: false, boxes: Vec::new(), relay: None };
+
+/// To a check that brings a question.
+fn with_question(found: bool, question: String, relay: &RelayUrl) -> Checked {
+    Checked { ok: true, found, question: Some(question), relay: Some(relay.to_string()) }
+}
+
 /// A relay: the protocol's rules over a store.
 pub struct Relay {
     store: Arc<dyn Store>,
@@ -117,7 +128,7 @@ impl Relay {
     /// A [`Refusal`] of the closed list.
     pub async fn answer(&self, request: Request, caller: Caller) -> Result<Reply, Refusal> {
         let Caller { called, source, gone } = caller;
-        let urls = if self.rules.urls.is_empty() { called.as_slice() } else { &self.rules.urls };
+        let urls = self.urls(called.as_ref());
         let admitted = match &self.api_keys {
             Some(keys) => {
                 let bytes = if let Request::Send { data, .. } = &request { data.len() } else { 0 };
@@ -145,6 +156,32 @@ impl Relay {
                 self.prove(&key, &answer, urls)?;
                 self.delete(key, upto).await
             }
+        }
+    }
+
+    /// The reply to a check that needs nothing but memory: it is known what is there, and the question if one is asked.
+    /// `called` is as [`Caller`] has it.
+    pub fn answer_at_once(&self, request: &Request, called: Option<&RelayUrl>) -> Option<Reply> {
+        // An API key is looked up.
+        if self.api_keys.is_some() {
+            return None;
+        }
+        let waits = |wait| !self.waiting.longest_wait(Duration::from_secs(wait)).is_zero();
+        match request {
+            Request::Check { key, ext: _, at, ask, relay, wait } => {
+                let found = self.store.known_newer(&[(*key, *at)])?.contains(&true);
+                if !found && !ask {
+                    return (!waits(*wait)).then_some(Reply::Checked(NOTHING_FOUND));
+                }
+                let relay = bound_to(relay.as_deref(), self.urls(called)).ok()?;
+                let question = self.asker.asked_before(*key, relay, self.seconds())?;
+                Some(Reply::Checked(with_question(found, question, relay)))
+            }
+            Request::CheckMany { boxes, ext: _, relay: _, wait } => {
+                let found = self.store.known_newer(boxes)?.contains(&true);
+                (!found && !waits(*wait)).then_some(Reply::CheckedMany(NONE_FOUND))
+            }
+            _ => None,
         }
     }
 
@@ -195,16 +232,11 @@ impl Relay {
         urls: &[RelayUrl],
     ) -> Result<Reply, Refusal> {
         if !found && !ask {
-            return Ok(Reply::Checked(Checked { ok: true, found, question: None, relay: None }));
+            return Ok(Reply::Checked(NOTHING_FOUND));
         }
         let relay = bound_to(asked_as, urls)?;
         let question = self.asker.question(key, relay, self.seconds()).await?;
-        Ok(Reply::Checked(Checked {
-            ok: true,
-            found,
-            question: Some(question),
-            relay: Some(relay.to_string()),
-        }))
+        Ok(Reply::Checked(with_question(found, question, relay)))
     }
 
     async fn checked_many(
@@ -213,7 +245,7 @@ impl Relay {
         asked_as: Option<&str>,
         urls: &[RelayUrl],
     ) -> Result<Reply, Refusal> {
-        let mut reply = CheckedMany { ok: true, found: !found.is_empty(), boxes: Vec::new(), relay: None };
+        let mut reply = CheckedMany { found: !found.is_empty(), ..NONE_FOUND };
         for key in found {
             let relay = bound_to(asked_as, urls)?;
             // One after the other: a single request takes no more than its turn of the cores.
@@ -283,6 +315,11 @@ impl Relay {
     /// This relay's time, Unix microseconds.
     pub fn now(&self) -> i64 {
         self.clock.now()
+    }
+
+    /// The URLs that questions are bound to.
+    fn urls<'a>(&'a self, called: Option<&'a RelayUrl>) -> &'a [RelayUrl] {
+        if self.rules.urls.is_empty() { called.map_or(&[], std::slice::from_ref) } else { &self.rules.urls }
     }
 
     fn seconds(&self) -> i64 {

@@ -49,6 +49,11 @@ impl WaitingRoom {
         Self { longest, places, closing: watch::Sender::new(false), metrics }
     }
 
+    /// How long a check may wait that would like to for so long.
+    pub(super) fn longest_wait(&self, wait: Duration) -> Duration {
+        wait.min(self.longest)
+    }
+
     /// Looks whether these boxes hold anything newer, and if none does waits until one may: for `wait` at most, until
     /// the caller is gone, or until the relay stops.
     pub(super) async fn look(
@@ -58,7 +63,7 @@ impl WaitingRoom {
         wait: Duration,
         mut gone: oneshot::Receiver<()>,
     ) -> Result<Vec<bool>, Refusal> {
-        let wait = wait.min(self.longest);
+        let wait = self.longest_wait(wait);
         if wait.is_zero() {
             return store.have_newer(boxes.to_vec()).await.map_err(busy(&self.metrics));
         }

@@ -6,6 +6,7 @@ mod admin;
 mod api_keys;
 mod arrivals;
 mod facts;
+mod index;
 mod migrations;
 mod notify;
 mod postgres;
@@ -43,6 +44,9 @@ pub trait Store: Send + Sync {
     /// For each of these boxes, whether it holds a message newer than its `at`; notes, at most once a day, that their
     /// owners looked. Never makes a box.
     fn have_newer(&self, boxes: Vec<(PublicKey, At)>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>>;
+
+    /// The same at once, if it can be told without the database.
+    fn known_newer(&self, boxes: &[(PublicKey, At)]) -> Option<Vec<bool>>;
 
     /// Who waits for which box. Rung when messages come, here or through another instance on the same database.
     fn arrivals(&self) -> &Arrivals;

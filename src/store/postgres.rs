@@ -64,6 +64,7 @@ pub(super) async fn open(
         shared: true,
         arrivals,
         room: Arc::new(Room::new(keep.max_bytes)),
+        index: None,
         clock,
     };
     tables.into_store(WRITERS, None, tasks).await.map_err(|error| cannot(text(&error)))

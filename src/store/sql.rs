@@ -4,7 +4,7 @@
 //! database's own, so that several instances on one database agree.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, LazyLock, Mutex, PoisonError},
     time::Duration,
 };
@@ -18,11 +18,12 @@ use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
     ApiKey, Append, Appended, Arrivals, BoxFuture, Held, Keep, Store, StoreError, Swept, Usage, arrivals,
+    index::{Index, Known},
     room::Room,
     writer::{self, Queue},
 };
 use crate::{
-    clock::{Clock, micros},
+    clock::{Clock, SystemClock, micros},
     protocol::{At, Message, PublicKey},
 };
 
@@ -32,30 +33,62 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a store that is closed tries to tell other instances what came last.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Locks the box's row and takes the next cursor: max(last_at + 1, now). The lock is held until the commit, so
-/// commits of one box come in the order of their cursors. A cursor taken outside the lock loses acknowledged mail:
-/// a reader may see a later one committed first and ask from there on.
-const TAKE_CURSOR: &str = "
-    insert into boxes (pub, last_at, seen_at, api_key)
-    values ($1, coalesce($2, (select now from clock)), coalesce($2, (select now from clock)), $3)
+/// Locks the boxes' rows, making those that are missing, and takes the next cursor of each: max(last_at + 1, now). The
+/// locks are held until the commit, so commits of one box come in the order of their cursors. A cursor taken outside the
+/// lock loses acknowledged mail: a reader may see a later one committed first and ask from there on.
+static TAKE_CURSORS: LazyLock<ForMany> = LazyLock::new(|| {
+    ForMany::new([1, 4, 16, 64], |length| {
+        let rows = values(length, 2, |[key, api_key]| {
+            format!(
+                "{key}, coalesce($1, (select now from clock)), coalesce($1, (select now from clock)), {api_key}"
+            )
+        });
+        format!(
+            "
+    insert into boxes (pub, last_at, seen_at, api_key) values {rows}
     on conflict (pub) do update set last_at =
         case when boxes.last_at < excluded.last_at then excluded.last_at else boxes.last_at + 1 end
-    returning id, last_at, coalesce($2, (select now from clock)) as now";
+    returning id, pub, last_at, seen_at, coalesce($1, (select now from clock)) as now"
+        )
+    })
+});
 
-/// Stores the message unless the box holds it already or is full; no row comes back if it was not stored.
+/// Stores these messages, each to a box of its own, but not those whose box holds it already or is full. The boxes' ids
+/// of what was stored.
 ///
-/// A sender may have `$9` messages in the box, and none yet to get into its last quarter; a share as large as the box is
+/// A sender may have `$4` messages in the box, and none yet to get into its last quarter; a share as large as the box is
 /// no share.
-const INSERT: &str = "
+static INSERT: LazyLock<ForMany> = LazyLock::new(|| {
+    ForMany::new([1, 4, 16, 64], |length| {
+        let rows = values(length, 5, |row: [String; 6]| row.join(", "));
+        format!(
+            "
+    with new (box, at, stored_at, tag, sender, data) as (values {rows})
     insert into messages (box, at, stored_at, tag, sender, data)
-    select $1, $2, $3, $4, $10, $5
-    from (select count(*) as messages, coalesce(sum(length(data)), 0) + length($5) as bytes,
-                 count(case when sender = $10 then 1 end) as own
-          from messages where box = $1 and stored_at > $3 - $6) as held
-    where not exists (select 1 from messages where box = $1 and tag = $4 and data = $5 and stored_at > $3 - $6)
-      and ($7 is null or (messages < $7 and bytes <= $8 and own < $9
-                          and (own = 0 or $9 >= $7 or (messages < $7 * 3 / 4 and bytes <= $8 * 3 / 4))))
-    returning at";
+    select box, at, stored_at, tag, sender, data from new
+    where not exists (select 1 from messages as same
+                      where same.box = new.box and same.tag = new.tag and same.data = new.data
+                        and same.stored_at > new.stored_at - $1)
+      and ($2 is null or (
+        select messages < $2 and bytes <= $3 and own < $4
+               and (own = 0 or $4 >= $2 or (messages < $2 * 3 / 4 and bytes <= $3 * 3 / 4))
+        from (select count(*) as messages, coalesce(sum(length(held.data)), 0) + length(new.data) as bytes,
+                     count(case when held.sender = new.sender then 1 end) as own
+              from messages as held
+              where held.box = new.box and held.stored_at > new.stored_at - $1) as held))
+    returning box"
+        )
+    })
+});
+
+/// The rows of a `values`, whose parameters begin at number `first`: so many each.
+fn values<const N: usize>(length: usize, first: usize, row: impl Fn([String; N]) -> String) -> String {
+    let rows = (0..length).map(|n| {
+        let parameters = std::array::from_fn(|column| format!("${}", first + n * N + column));
+        format!("({})", row(parameters))
+    });
+    rows.collect::<Vec<_>>().join(", ")
+}
 
 /// Why it was not stored: how many messages of the box are the same, and whether the box itself has room for it.
 const WHY_NOT: &str = "
@@ -69,41 +102,56 @@ const HOLDS: &str = "
       and messages.stored_at > coalesce($4, (select now from clock)) - $5
     limit 1";
 
-/// One row for each of these boxes that there is: whether to note the check, and the newest message if there is one.
+/// One row for each of these boxes that there is: the newest message, expired or not, when it was stored, and when the
+/// owner's last check was noted.
 static LOOK: LazyLock<ForMany> = LazyLock::new(|| {
-    ForMany::new(
+    ForMany::list(
         "
-    select pub,
-           cast(case when seen_at < coalesce($1, (select now from clock)) - $3 then 1 else 0 end as bigint) as stale,
-           (select at from messages
-            where box = boxes.id and stored_at > coalesce($1, (select now from clock)) - $2
-            order by at desc limit 1) as newest
+    select pub, seen_at, coalesce($1, (select now from clock)) as now,
+           (select at from messages where box = boxes.id order by at desc limit 1) as newest,
+           (select stored_at from messages where box = boxes.id order by at desc limit 1) as stored_at
     from boxes where pub in ",
-        4,
+        2,
     )
 });
 
+/// The newest message that lives.
+const NEWEST_ALIVE: &str = "
+    select messages.at from boxes join messages on messages.box = boxes.id
+    where boxes.pub = $1 and messages.stored_at > coalesce($2, (select now from clock)) - $3
+    order by messages.at desc limit 1";
+
 static NOTE_CHECKS: LazyLock<ForMany> = LazyLock::new(|| {
-    ForMany::new("update boxes set seen_at = coalesce($1, (select now from clock)) where pub in ", 2)
+    ForMany::list("update boxes set seen_at = coalesce($1, (select now from clock)) where pub in ", 2)
 });
 
-/// A statement that ends with a list of boxes, written out for a few lengths, so that a connection prepares few.
-struct ForMany([(usize, String); 3]);
+/// A statement about some boxes, written out for a few lengths, so that a connection prepares few.
+struct ForMany(Vec<(usize, String)>);
 
 impl ForMany {
-    /// `first` is the number of the list's first parameter.
-    fn new(start: &str, first: usize) -> Self {
-        Self([1, 10, 100].map(|length| {
+    /// `lengths` rise, from 1.
+    fn new(lengths: impl IntoIterator<Item = usize>, write: impl Fn(usize) -> String) -> Self {
+        Self(lengths.into_iter().map(|length| (length, write(length))).collect())
+    }
+
+    /// A statement that ends with a list of boxes, the first of which is parameter number `first`.
+    fn list(start: &str, first: usize) -> Self {
+        Self::new([1, 10, 100], |length| {
             let list: Vec<String> = (first..first + length).map(|n| format!("${n}")).collect();
-            (length, format!("{start}({})", list.join(", ")))
-        }))
+            format!("{start}({})", list.join(", "))
+        })
     }
 
     /// The shortest that takes so many boxes, or the longest there is; and its length.
-    fn for_boxes(&'static self, count: usize) -> (&'static str, usize) {
-        let [.., longest] = &self.0;
-        let (length, text) = self.0.iter().find(|(length, _)| *length >= count).unwrap_or(longest);
-        (text, *length)
+    fn for_all(&'static self, count: usize) -> (&'static str, usize) {
+        let fits = self.0.iter().find(|(length, _)| *length >= count).or(self.0.last());
+        fits.map_or(("", count), |(length, text)| (text, *length))
+    }
+
+    /// The longest that takes no more than so many boxes, at least one; and its length.
+    fn for_some(&'static self, count: usize) -> (&'static str, usize) {
+        let fits = self.0.iter().rfind(|(length, _)| *length <= count).or(self.0.first());
+        fits.map_or(("", count), |(length, text)| (text, *length))
     }
 }
 
@@ -124,7 +172,8 @@ const DELETE_MESSAGES_OF: &str = "delete from messages where box = $1 returning 
 /// A clock that ran ahead stamped these; they would outlive all others. Taken as stored now.
 const REDATE_MESSAGES: &str = "
     update messages set stored_at = coalesce($1, (select now from clock))
-    where stored_at > coalesce($1, (select now from clock)) + $2";
+    where stored_at > coalesce($1, (select now from clock)) + $2
+    returning id";
 
 const REDATE_BOXES: &str = "
     update boxes set seen_at = coalesce($1, (select now from clock))
@@ -160,6 +209,27 @@ const READ_SECRET: &str = "select secret from relay_secret";
 /// A check is noted at most this often.
 const NOTE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// A cursor that was taken for a message: the box's id, the cursor, when the box's owner was seen, and the time.
+#[derive(Clone, Copy)]
+struct Cursor {
+    row: i64,
+    at: i64,
+    seen_at: i64,
+    now: i64,
+}
+
+impl Cursor {
+    /// What the box holds once its message is stored.
+    fn known(self) -> Known {
+        Known { newest: Some((At::from(self.at), self.now)), noted_until: noted_until(self.seen_at) }
+    }
+}
+
+/// Until when a check needs no note, after one that was noted then.
+fn noted_until(seen_at: i64) -> i64 {
+    seen_at.saturating_add(micros(NOTE_EVERY))
+}
+
 /// A store on a database that sqlx speaks.
 pub(super) struct SqlStore<DB: Database> {
     tables: Tables<DB>,
@@ -187,6 +257,8 @@ pub(super) struct Tables<DB: Database> {
     pub(super) shared: bool,
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) room: Arc<Room>,
+    /// Where nobody else writes.
+    pub(super) index: Option<Arc<Index>>,
     /// A clock set by hand; without one, the database's own.
     pub(super) clock: Option<Arc<dyn Clock>>,
 }
@@ -202,6 +274,7 @@ impl<DB: Database> Clone for Tables<DB> {
             shared: self.shared,
             arrivals: self.arrivals.clone(),
             room: self.room.clone(),
+            index: self.index.clone(),
             clock: self.clock.clone(),
         }
     }
@@ -211,6 +284,11 @@ impl<DB: Database> Tables<DB> {
     /// The time set by hand, if it is.
     fn now(&self) -> Option<i64> {
         self.clock.as_ref().map(|clock| clock.now())
+    }
+
+    /// About what the database's clock shows, without asking it.
+    fn time(&self) -> i64 {
+        self.now().unwrap_or_else(|| SystemClock.now())
     }
 
     fn message_ttl(&self) -> i64 {
@@ -283,6 +361,28 @@ fn filled_up(
     keys.chain(std::iter::from_fn(move || last.clone())).take(length)
 }
 
+/// The batch, which is in the order of its boxes, in rounds of messages to different boxes; with the place of each. A box's
+/// messages keep their order.
+fn rounds(batch: &[Append]) -> Vec<Vec<(usize, &Append)>> {
+    let mut rounds: Vec<Vec<_>> = Vec::new();
+    let boxes = batch.chunk_by(|a, b| a.key == b.key);
+    let mut n = 0..;
+    for messages in boxes {
+        rounds.resize_with(rounds.len().max(messages.len()), Vec::new);
+        for (round, (message, n)) in rounds.iter_mut().zip(messages.iter().zip(&mut n)) {
+            round.push((n, message));
+        }
+    }
+    rounds
+}
+
+/// How many of the first ones are appended at once: one whose API key may only have so many boxes waits for those before it.
+fn group(rest: &[(usize, &Append)]) -> usize {
+    let is_limited = |append: &Append| append.under.is_some_and(|under| under.boxes.is_some());
+    let free = rest.iter().take_while(|(_, append)| !is_limited(append)).count();
+    INSERT.for_some(free.max(1)).1
+}
+
 /// The first 8 bytes of the SHA-256. Only narrows the search: bytes are compared in full.
 fn tag(data: &[u8]) -> i64 {
     let digest = Sha256::digest(data);
@@ -337,30 +437,47 @@ where
         Ok(())
     }
 
-    /// Stores a batch; then settles the room that was taken for it, and rings for those who wait.
+    /// Stores a batch; then settles the room that was taken for it, and tells the index and those who wait.
     async fn append_settled(&self, batch: &[Append]) -> Result<Vec<Appended>, StoreError> {
         let results = insistently(|| self.append_all(batch)).await;
-        let stored = |n: usize| {
-            let result = results.as_ref().ok().and_then(|results| results.get(n));
-            matches!(result, Some(Appended::Stored(_)))
-        };
-        if results.is_err() {
-            self.room.doubt();
-        }
-        for (n, append) in batch.iter().enumerate() {
-            self.room.settle(append.data.len() as u64, stored(n));
+        match &results {
+            Ok(results) => {
+                for (append, (_, known)) in batch.iter().zip(results) {
+                    self.room.settle(append.data.len() as u64, known.is_some());
+                    match (&self.index, known) {
+                        (Some(index), Some(known)) => index.stored(append.key, *known),
+                        // A duplicate's first copy may be of a commit of which nobody knew.
+                        _ => self.forget(&append.key),
+                    }
+                }
+            }
+            // Nobody knows for sure.
+            Err(_) => {
+                self.room.doubt();
+                for append in batch {
+                    self.room.settle(append.data.len() as u64, false);
+                    self.forget(&append.key);
+                }
+            }
         }
         // Of a commit that failed nobody knows for sure, and a duplicate's first copy may be of such a one.
         self.arrivals.stored(batch.iter().map(|append| arrivals::name(&append.key)).collect());
-        Ok(results?)
+        Ok(results?.into_iter().map(|(appended, _)| appended).collect())
     }
 
     /// Within a time: a database that hangs must not hold up the writer, nor the end of the program.
-    async fn append_all(&self, batch: &[Append]) -> Result<Vec<Appended>, sqlx::Error> {
+    async fn append_all(&self, batch: &[Append]) -> Result<Vec<(Appended, Option<Known>)>, sqlx::Error> {
         let mut connection = self.write.acquire().await?;
         let done = timeout(PATIENCE, self.append_in(&mut connection, batch)).await;
         self.give_back(connection, matches!(done, Ok(Ok(_))));
         done.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    /// The box changed, or may have.
+    fn forget(&self, key: &PublicKey) {
+        if let Some(index) = &self.index {
+            index.forget(key);
+        }
     }
 
     /// Gives a connection back to the pool, or closes it if its transaction did not end well: on a full disk SQLite has
@@ -376,103 +493,208 @@ where
         &self,
         connection: &mut DB::Connection,
         batch: &[Append],
-    ) -> Result<Vec<Appended>, sqlx::Error> {
+    ) -> Result<Vec<(Appended, Option<Known>)>, sqlx::Error> {
         let mut transaction = connection.begin_with(self.begin).await?;
-        let mut results = Vec::with_capacity(batch.len());
-        for append in batch {
-            results.push(self.append_one(&mut transaction, append).await?);
+        let mut results: Vec<_> = batch.iter().map(|_| (Appended::NoMoreBoxes, None)).collect();
+        for round in rounds(batch) {
+            let mut rest = round.as_slice();
+            while let Some(&(_, first)) = rest.first() {
+                let (group, others) = rest.split_at(group(rest));
+                rest = others;
+                if let Some(under) = first.under
+                    && self.no_more_boxes(&mut transaction, &first.key, under).await?
+                {
+                    continue;
+                }
+                let appended = self.append_group(&mut transaction, group).await?;
+                for ((n, _), result) in group.iter().zip(appended) {
+                    results[*n] = result;
+                }
+            }
         }
         transaction.commit().await?;
         Ok(results)
     }
 
-    async fn append_one(
+    /// Messages to different boxes. What became of each, and what its box holds then.
+    async fn append_group(
+        &self,
+        connection: &mut DB::Connection,
+        group: &[(usize, &Append)],
+    ) -> Result<Vec<(Appended, Option<Known>)>, sqlx::Error> {
+        let (text, _) = TAKE_CURSORS.for_some(group.len());
+        let mut take = sqlx::query_as(text).bind(self.now());
+        for (_, append) in group {
+            take = take.bind(append.key.as_bytes().to_vec()).bind(append.under.map(|under| under.key));
+        }
+        let rows: Vec<(i64, Vec<u8>, i64, i64, i64)> = take.fetch_all(&mut *connection).await?;
+        let mut cursors: HashMap<Vec<u8>, Cursor> = rows
+            .into_iter()
+            .map(|(row, key, at, seen_at, now)| (key, Cursor { row, at, seen_at, now }))
+            .collect();
+        let taken: Vec<(&Append, Cursor)> = group
+            .iter()
+            .filter_map(|(_, append)| Some((*append, cursors.remove(append.key.as_bytes().as_slice())?)))
+            .collect();
+        if taken.len() < group.len() {
+            return Err(sqlx::Error::RowNotFound);
+        }
+        let stored = self.insert(connection, &taken).await?;
+        let mut results = Vec::with_capacity(group.len());
+        for (append, cursor) in taken {
+            let appended = if stored.contains(&cursor.row) {
+                Appended::Stored(At::from(cursor.at))
+            } else {
+                self.append_again(connection, append, cursor).await?
+            };
+            let known = matches!(appended, Appended::Stored(_)).then(|| cursor.known());
+            results.push((appended, known));
+        }
+        Ok(results)
+    }
+
+    /// The boxes' ids of what was stored.
+    async fn insert(
+        &self,
+        connection: &mut DB::Connection,
+        taken: &[(&Append, Cursor)],
+    ) -> Result<HashSet<i64>, sqlx::Error> {
+        let (text, _) = INSERT.for_some(taken.len());
+        let cap = self.keep.box_cap;
+        let mut insert = sqlx::query_as(text)
+            .bind(self.message_ttl())
+            .bind(cap.map(|cap| i64::from(cap.messages)))
+            .bind(cap.map(|cap| i64::from(cap.bytes)))
+            .bind(cap.map(|cap| i64::from(cap.messages_per_sender)));
+        for (append, cursor) in taken {
+            insert = insert
+                .bind(cursor.row)
+                .bind(cursor.at)
+                .bind(cursor.now)
+                .bind(tag(&append.data))
+                // Without shares nobody needs to know.
+                .bind(append.sender.filter(|_| cap.is_some_and(|cap| cap.has_shares())))
+                .bind(append.data.clone());
+        }
+        let rows: Vec<(i64,)> = insert.fetch_all(connection).await?;
+        Ok(rows.into_iter().map(|(row,)| row).collect())
+    }
+
+    /// Why a message was not stored; once more, for what kept it out may have been deleted before it was looked for.
+    async fn append_again(
         &self,
         connection: &mut DB::Connection,
         append: &Append,
+        cursor: Cursor,
     ) -> Result<Appended, sqlx::Error> {
-        if let Some(under) = append.under
-            && self.no_more_boxes(&mut *connection, &append.key, under).await?
-        {
-            return Ok(Appended::NoMoreBoxes);
+        if let Some(why) = self.why_not(connection, append, cursor).await? {
+            return Ok(why);
         }
-        let tag = tag(&append.data);
-        let (row, at, now): (i64, i64, i64) = sqlx::query_as(TAKE_CURSOR)
-            .bind(append.key.as_bytes().to_vec())
-            .bind(self.now())
-            .bind(append.under.map(|under| under.key))
-            .fetch_one(&mut *connection)
+        if !self.insert(connection, &[(append, cursor)]).await?.is_empty() {
+            return Ok(Appended::Stored(At::from(cursor.at)));
+        }
+        Ok(self.why_not(connection, append, cursor).await?.unwrap_or(Appended::ShareUsed))
+    }
+
+    /// Nothing, if the box neither has it nor is full.
+    async fn why_not(
+        &self,
+        connection: &mut DB::Connection,
+        append: &Append,
+        cursor: Cursor,
+    ) -> Result<Option<Appended>, sqlx::Error> {
+        let (same, has_room): (i64, i64) = sqlx::query_as(WHY_NOT)
+            .bind(cursor.row)
+            .bind(tag(&append.data))
+            .bind(append.data.clone())
+            .bind(cursor.now)
+            .bind(self.message_ttl())
+            .bind(self.keep.box_cap.map(|cap| i64::from(cap.messages)))
+            .bind(self.keep.box_cap.map(|cap| i64::from(cap.bytes)))
+            .fetch_one(connection)
             .await?;
-        // Twice, for the message that kept it out may have been deleted before it was looked for.
-        for _ in 0..2 {
-            let stored: Option<(i64,)> = sqlx::query_as(INSERT)
-                .bind(row)
-                .bind(at)
-                .bind(now)
-                .bind(tag)
-                .bind(append.data.clone())
-                .bind(self.message_ttl())
-                .bind(self.keep.box_cap.map(|cap| i64::from(cap.messages)))
-                .bind(self.keep.box_cap.map(|cap| i64::from(cap.bytes)))
-                .bind(self.keep.box_cap.map(|cap| i64::from(cap.messages_per_sender)))
-                // Without shares nobody needs to know.
-                .bind(append.sender.filter(|_| self.keep.box_cap.is_some_and(|cap| cap.has_shares())))
-                .fetch_optional(&mut *connection)
-                .await?;
-            if let Some((at,)) = stored {
-                return Ok(Appended::Stored(At::from(at)));
-            }
-            let (same, has_room): (i64, i64) = sqlx::query_as(WHY_NOT)
-                .bind(row)
-                .bind(tag)
-                .bind(append.data.clone())
-                .bind(now)
-                .bind(self.message_ttl())
-                .bind(self.keep.box_cap.map(|cap| i64::from(cap.messages)))
-                .bind(self.keep.box_cap.map(|cap| i64::from(cap.bytes)))
-                .fetch_one(&mut *connection)
-                .await?;
-            match (same, has_room) {
-                (1.., _) => return Ok(Appended::Duplicate),
-                (_, 0) => return Ok(Appended::Full),
-                _ => {}
-            }
-        }
-        Ok(Appended::ShareUsed)
+        Ok(match (same, has_room) {
+            (1.., _) => Some(Appended::Duplicate),
+            (_, 0) => Some(Appended::Full),
+            _ => None,
+        })
+    }
+
+    /// As the index knows it.
+    fn known_newer(&self, boxes: &[(PublicKey, At)]) -> Option<Vec<bool>> {
+        let now = self.time();
+        self.index.as_ref()?.have_newer(boxes, now, now.saturating_sub(self.message_ttl()))
     }
 
     async fn have_newer(&self, boxes: &[(PublicKey, At)]) -> Result<Vec<bool>, sqlx::Error> {
-        let mut newest: HashMap<Vec<u8>, Option<i64>> = HashMap::with_capacity(boxes.len());
+        if let Some(newer) = self.known_newer(boxes) {
+            return Ok(newer);
+        }
+        let look = self.index.as_ref().map(|index| index.look(boxes.iter().map(|(key, _)| *key)));
+        let mut found = HashMap::with_capacity(boxes.len());
         let mut stale = Vec::new();
-        let (text, length) = LOOK.for_boxes(boxes.len());
+        let (text, length) = LOOK.for_all(boxes.len());
+        let mut time = self.time();
         for some in boxes.chunks(length) {
-            let look =
-                sqlx::query_as(text).bind(self.now()).bind(self.message_ttl()).bind(micros(NOTE_EVERY));
             let look = filled_up(some.iter().map(|(key, _)| key.as_bytes().to_vec()), length)
-                .fold(look, |look, key| look.bind(key));
-            let found: Vec<(Vec<u8>, i64, Option<i64>)> = look.fetch_all(&self.read).await?;
-            for (key, is_stale, at) in found {
-                if is_stale == 1 {
+                .fold(sqlx::query_as(text).bind(self.now()), |look, key| look.bind(key));
+            let rows: Vec<(Vec<u8>, i64, i64, Option<i64>, Option<i64>)> = look.fetch_all(&self.read).await?;
+            for (key, seen_at, now, newest, stored_at) in rows {
+                time = now;
+                let noted_until = noted_until(seen_at);
+                if noted_until < now {
                     stale.push(key.clone());
                 }
-                newest.insert(key, at);
+                let newest = newest.zip(stored_at).map(|(at, stored_at)| (At::from(at), stored_at));
+                found.insert(key, Known { newest, noted_until });
             }
         }
+        let noted_until = noted_until(time);
         // Noted at the next check if not now: a full disk or a busy writer must not keep owners from their mail.
         let noted = timeout(PATIENCE / 10, self.note_checks(&stale)).await;
-        if let Err(error) = noted.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
-            tracing::warn!(error = %StoreError::from(error), "a check was not noted");
+        match noted.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+            Ok(()) => {
+                for key in &stale {
+                    if let Some(known) = found.get_mut(key) {
+                        known.noted_until = noted_until;
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(error = %StoreError::from(error), "a check was not noted"),
         }
-        let is_newer = |(key, at): &(PublicKey, At)| {
-            let newest = newest.get(key.as_bytes().as_slice()).copied().flatten();
-            newest.is_some_and(|newest| newest > at.as_i64())
-        };
-        Ok(boxes.iter().map(is_newer).collect())
+        let no_such_box = Known { newest: None, noted_until };
+        let held = |key: &PublicKey| found.get(key.as_bytes().as_slice()).copied().unwrap_or(no_such_box);
+        if let Some(look) = look {
+            look.saw(boxes.iter().map(|(key, _)| (*key, held(key))));
+        }
+        let alive = time.saturating_sub(self.message_ttl());
+        let mut newer = Vec::with_capacity(boxes.len());
+        for (key, at) in boxes {
+            newer.push(match held(key).newest {
+                Some((newest, stored_at)) if newest > *at => {
+                    stored_at > alive || self.lives_behind(key, *at).await?
+                }
+                _ => false,
+            });
+        }
+        Ok(newer)
+    }
+
+    /// Whether the box holds a message behind `at` that lives, though the newest has expired: the clock was set back
+    /// between them.
+    async fn lives_behind(&self, key: &PublicKey, at: At) -> Result<bool, sqlx::Error> {
+        let newest: Option<(i64,)> = sqlx::query_as(NEWEST_ALIVE)
+            .bind(key.as_bytes().to_vec())
+            .bind(self.now())
+            .bind(self.message_ttl())
+            .fetch_optional(&self.read)
+            .await?;
+        Ok(newest.is_some_and(|(newest,)| newest > at.as_i64()))
     }
 
     async fn note_checks(&self, keys: &[Vec<u8>]) -> Result<(), sqlx::Error> {
         // Where others write too, one by one: several rows locked at once could wait for a batch that waits for them.
-        let (text, length) = NOTE_CHECKS.for_boxes(if self.shared { 1 } else { keys.len() });
+        let (text, length) = NOTE_CHECKS.for_all(if self.shared { 1 } else { keys.len() });
         for some in keys.chunks(length) {
             let note = sqlx::query(text).bind(self.now());
             let note = filled_up(some.iter().cloned(), length).fold(note, |note, key| note.bind(key));
@@ -540,8 +762,11 @@ where
     }
 
     async fn sweep(&self, limit: u32) -> Result<Swept, sqlx::Error> {
-        let redate = sqlx::query(REDATE_MESSAGES).bind(self.now()).bind(self.message_ttl());
-        redate.execute(&self.write).await?;
+        let redate = sqlx::query_as(REDATE_MESSAGES).bind(self.now()).bind(self.message_ttl());
+        let redated: Vec<(i64,)> = redate.fetch_all(&self.write).await?;
+        if let Some(index) = self.index.as_ref().filter(|_| !redated.is_empty()) {
+            index.forget_all();
+        }
         let messages: Vec<(i64,)> = sqlx::query_as(SWEEP_MESSAGES)
             .bind(self.now())
             .bind(self.message_ttl())
@@ -647,6 +872,10 @@ where
         Box::pin(async move { patiently(self.tables.have_newer(&boxes)).await })
     }
 
+    fn known_newer(&self, boxes: &[(PublicKey, At)]) -> Option<Vec<bool>> {
+        self.tables.known_newer(boxes)
+    }
+
     fn arrivals(&self) -> &Arrivals {
         &self.tables.arrivals
     }
@@ -660,13 +889,19 @@ where
     }
 
     fn delete_upto(&self, key: PublicKey, at: At) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(
-            async move { self.changed(patiently(insistently(|| self.tables.delete_upto(&key, at))).await) },
-        )
+        Box::pin(async move {
+            let done = patiently(insistently(|| self.tables.delete_upto(&key, at))).await;
+            self.tables.forget(&key);
+            self.changed(done)
+        })
     }
 
     fn delete_box(&self, key: PublicKey) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { self.changed(patiently(insistently(|| self.tables.delete_box(&key))).await) })
+        Box::pin(async move {
+            let done = patiently(insistently(|| self.tables.delete_box(&key))).await;
+            self.tables.forget(&key);
+            self.changed(done)
+        })
     }
 
     fn sweep(&self, limit: u32) -> BoxFuture<'_, Result<Swept, StoreError>> {

@@ -98,6 +98,7 @@ fn tables(
         shared: false,
         arrivals: Arc::default(),
         room: Arc::new(Room::new(keep.max_bytes)),
+        index: Some(Arc::default()),
         clock,
     }
 }
