@@ -17,7 +17,7 @@ use tokio::{
 use super::{Peer, Shared, in_json, refuse};
 use crate::{
     protocol::{Refusal, RelayUrl, Reply, Request, limits::MAX_MANY_BYTES},
-    relay::{Caller, Source},
+    relay::Caller,
 };
 
 /// Answers a request of the protocol.
@@ -73,22 +73,29 @@ async fn answer(
     let called = if shared.about.urls.is_empty() { called_as(request) } else { None };
     let answer = match relay.answer_at_once(&parsed, called.as_ref()) {
         Some(reply) => Ok(reply),
-        None => work_out(request, parsed, source, called, shared).await,
+        None => {
+            let (here, gone) = oneshot::channel();
+            let caller = Caller { called, source: Some(source), gone };
+            if relay.may_be_dropped(&parsed) {
+                relay.answer(parsed, caller).await
+            } else {
+                work_out(request, parsed, caller, here, shared).await
+            }
+        }
     };
     log(action, answer.as_ref().map_or_else(Refusal::error, |_| "ok"));
     answer
 }
 
-/// The answer to a request that may need the database, off this thread: see [`Shared::runtime`].
+/// The answer to a request that needs the database, off this thread: see [`Shared::runtime`]. `here` is what the caller
+/// knows by that somebody waits.
 async fn work_out(
     request: &HttpRequest,
     parsed: Request,
-    source: Source,
-    called: Option<RelayUrl>,
+    caller: Caller,
+    here: oneshot::Sender<()>,
     shared: &Shared,
 ) -> Result<Reply, Refusal> {
-    let (here, gone) = oneshot::channel();
-    let caller = Caller { called, source: Some(source), gone };
     let relay = shared.relay.clone();
     let mut work = shared.runtime.spawn(async move { relay.answer(parsed, caller).await });
     let left = async {

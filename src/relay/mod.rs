@@ -185,6 +185,12 @@ impl Relay {
         }
     }
 
+    /// Whether [`Relay::answer`] to this request may be polled on another runtime than the store's, and dropped midway.
+    pub fn may_be_dropped(&self, request: &Request) -> bool {
+        // What an API key uses is settled at the end.
+        matches!(request, Request::Send { .. }) && self.api_keys.is_none()
+    }
+
     /// Lets go everyone whose check waits: the relay is about to stop.
     pub fn stop_waiting(&self) {
         self.waiting.close();

@@ -39,6 +39,8 @@ pub trait Store: Send + Sync {
     ///
     /// The message gets a cursor above every other that this box ever showed, so that whoever reads with the last
     /// cursor seen misses nothing. A message with the same bytes as one that is still kept is not stored again.
+    ///
+    /// May be polled on another runtime than the store's, and dropped: the message is stored all the same.
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, StoreError>>;
 
     /// For each of these boxes, whether it holds a message newer than its `at`; notes, at most once a day, that their

@@ -14,7 +14,7 @@ use sqlx::{
     ColumnIndex, Connection, Database, Decode, Encode, Executor, IntoArguments, Pool, Type,
     pool::PoolConnection,
 };
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
 
 use super::{
     ApiKey, Append, Appended, Arrivals, BoxFuture, Held, Keep, Store, StoreError, Swept, Usage, arrivals,
@@ -240,6 +240,8 @@ pub(super) struct SqlStore<DB: Database> {
     held: Mutex<Option<std::fs::File>>,
     /// What runs beside it until it is closed.
     tasks: Vec<JoinHandle<()>>,
+    /// The connections' own: a caller may be polled elsewhere, and dropped.
+    runtime: Handle,
 }
 
 /// An open database, and the rules of what is kept in it.
@@ -422,6 +424,7 @@ where
             writers: Mutex::new(writers),
             held: Mutex::new(held),
             tasks,
+            runtime: Handle::current(),
         })
     }
 
@@ -852,7 +855,9 @@ where
             let bytes = append.data.len() as u64;
             if !self.tables.room.take(bytes) {
                 // A retry is safe even then.
-                let is_there = patiently(self.tables.holds(&append)).await?;
+                let tables = self.tables.clone();
+                let look = self.runtime.spawn(async move { patiently(tables.holds(&append)).await });
+                let is_there = look.await.map_err(|_| StoreError::Closed)??;
                 return Ok(if is_there { Appended::Duplicate } else { Appended::NoRoom });
             }
             let queued = queue.append(append).inspect_err(|_| self.tables.room.settle(bytes, false))?;
