@@ -11,6 +11,7 @@ mod frame;
 pub(crate) mod json;
 pub mod limits;
 mod link;
+mod on_curve;
 mod public_key;
 mod refusal;
 mod relay_url;
