@@ -1,5 +1,6 @@
 //! HPKE (RFC 9180) in the protocol's suite on aws-lc-rs, the fastest library for P-384 that is well kept: the limit of what
-//! a fresh question may cost, and how the client opens questions, so that it has time for the rest.
+//! a fresh question may cost, and how the client opens questions, so that it has time for the rest. The relay seals with it
+//! too, by code of its own: what is slow there is not slow here.
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},

@@ -1,5 +1,5 @@
-//! Whether there are points of P-384 with a given x, without finding their y: a symbol instead of a square root, an eighth
-//! of the time. Keys are public, so the time may tell them.
+//! Whether there are points of P-384 with a given x, without finding their y: by a symbol instead of a square root, in an
+//! eighth of the time. Keys are public, so it may depend on them.
 
 use p384::elliptic_curve::bigint::{
     U384, const_monty_params,
@@ -38,8 +38,8 @@ pub(super) fn has_points(x: &[u8; 48]) -> bool {
 
 /// Whether `a` is a square modulo `n`, a prime but 2: whether the Jacobi symbol (a/n) is not −1.
 ///
-/// The binary algorithm: (2/n) is −1 for n = 3 and 5 modulo 8; (a/n) = −(n/a) if a and n are 3 modulo 4, else (n/a);
-/// (a/n) = (a−n/n). `crypto-bigint` does the same in constant time a bit, and takes three times as long.
+/// The binary algorithm: (2/n) is −1 for n = 3 and 5 modulo 8; (a/n) is −(n/a) if both are 3 modulo 4, else (n/a);
+/// (a/n) = (a−n/n). `crypto-bigint` has it too, but goes one bit a step and takes three times as long.
 fn is_square(mut a: Words, mut n: Words) -> bool {
     // Its lowest bit counts the changes of sign.
     let mut sign = 0;
@@ -105,7 +105,7 @@ mod tests {
         for round in 0..4_000 {
             let mut x = [0; 48];
             rng.fill_bytes(&mut x);
-            // Also numbers with few words: of short, and with all but a few bits set.
+            // Also ones that begin or end with zeros, and such as are close to p.
             match round % 4 {
                 1 => x[..round / 4 % 48].fill(0),
                 2 => x[round / 4 % 48..].fill(0),

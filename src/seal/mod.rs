@@ -6,6 +6,8 @@
 mod keys;
 pub mod message;
 pub mod question;
+#[cfg(feature = "server")]
+mod quick;
 pub mod transcript;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};

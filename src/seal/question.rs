@@ -81,12 +81,37 @@ pub fn ask(
     key: &PublicKey,
     now: i64,
 ) -> Result<String, CannotSeal> {
+    let plaintext = fresh(rng, secrets, relay, key, now)?;
+    let sealed = seal(rng, key, Mode::Base, INFO, &aad(relay, key), &plaintext)?;
+    Ok(base64url::encode(sealed))
+}
+
+/// Makes a question as [`ask`] does, in a quarter of the time: for the relay, whose dearest work it is. Of the randomness only
+/// `r` comes from `rng`.
+#[cfg(feature = "server")]
+pub(crate) fn ask_quickly(
+    rng: &mut impl CryptoRng,
+    secrets: &Secrets,
+    relay: &RelayUrl,
+    key: &PublicKey,
+    now: i64,
+) -> Result<String, CannotSeal> {
+    let plaintext = fresh(rng, secrets, relay, key, now)?;
+    Ok(base64url::encode(super::quick::seal(key, INFO, &aad(relay, key), &plaintext)?))
+}
+
+/// What a new question holds.
+fn fresh(
+    rng: &mut impl CryptoRng,
+    secrets: &Secrets,
+    relay: &RelayUrl,
+    key: &PublicKey,
+    now: i64,
+) -> Result<[u8; Answer::BYTES], CannotSeal> {
     let mut r = [0; 16];
     rng.fill_bytes(&mut r);
     let secret = secrets.0.first().ok_or(CannotSeal)?;
-    let plaintext = plaintext(secret, relay, key, now, &r).ok_or(CannotSeal)?;
-    let sealed = seal(rng, key, Mode::Base, INFO, &aad(relay, key), &plaintext)?;
-    Ok(base64url::encode(sealed))
+    plaintext(secret, relay, key, now, &r).ok_or(CannotSeal)
 }
 
 fn plaintext(
@@ -190,6 +215,26 @@ mod tests {
             changed.0[byte] ^= 1;
             assert!(!super::verify(&secrets, &[relay()], &key.public(), &changed, NOW, 60), "byte {byte}");
         }
+    }
+
+    #[cfg(feature = "server")]
+    #[test]
+    fn asked_quickly_it_is_a_question_too() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let secrets = Secrets::one(&[7; 32]).unwrap();
+        for _ in 0..20 {
+            let key = BoxKey::generate(&mut rng);
+            let question = ask_quickly(&mut rng, &secrets, &relay(), &key.public(), NOW).unwrap();
+            let answer = open_question(&key, &relay(), &question).unwrap();
+            assert!(verify(&secrets, &[relay()], &key.public(), &answer, NOW, 60));
+        }
+        // The same chance, the same plaintext.
+        let key = BoxKey::generate(&mut rng);
+        let seed = || StdRng::seed_from_u64(2);
+        let quickly = ask_quickly(&mut seed(), &secrets, &relay(), &key.public(), NOW).unwrap();
+        let slowly = ask(&mut seed(), &secrets, &relay(), &key.public(), NOW).unwrap();
+        let [quickly, slowly] = [quickly, slowly].map(|it| open_question(&key, &relay(), &it).unwrap());
+        assert_eq!(quickly, slowly);
     }
 
     #[test]
