@@ -1,13 +1,16 @@
 //! Questions to the owners of boxes: sealed off the async threads, a few at a time, and asked again for a while.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use rand::{SeedableRng as _, rngs::StdRng};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::Instant,
+};
 
 use crate::{
     metrics::Metrics,
@@ -22,18 +25,30 @@ const ASK_AGAIN: Duration = Duration::from_secs(15);
 /// Questions kept for asking again: 2 generations of 8,192, each of about 400 bytes, 6 MB at most.
 const GENERATION: usize = 8_192;
 
-/// Seals that may wait for a core. At about 0.2 ms each, the last of 256 waits 50 ms on one.
+/// Questions that may wait to be sealed. At about 0.2 ms each, the last of 256 waits 50 ms on one core.
 const WAITING: usize = 256;
 
 /// Makes questions, within a budget.
-pub(super) struct Asker {
+pub(super) struct Asker(Arc<Sealer>);
+
+struct Sealer {
     seed: Mutex<StdRng>,
     secrets: Secrets,
     ask_again: i64,
     cores: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
-    asked: Mutex<[HashMap<(PublicKey, RelayUrl), Asked>; 2]>,
+    waiting: Mutex<VecDeque<Waiting>>,
+    asked: Mutex<[HashMap<Name, Asked>; 2]>,
     metrics: Arc<Metrics>,
+}
+
+/// Whose owner is asked, by which relay.
+type Name = (PublicKey, RelayUrl);
+
+/// Someone who waits for a question.
+struct Waiting {
+    name: Name,
+    now: i64,
+    question: oneshot::Sender<String>,
 }
 
 #[derive(Clone)]
@@ -47,15 +62,20 @@ impl Asker {
         // One core is left for everything else.
         let cores = std::thread::available_parallelism().map_or(1, usize::from).saturating_sub(1).max(1);
         let ask_again = ASK_AGAIN.min(answer_ttl / 4);
-        Self {
+        Self(Arc::new(Sealer {
             seed: Mutex::new(seed),
             secrets,
             ask_again: i64::try_from(ask_again.as_secs()).unwrap_or(0),
             cores: Arc::new(Semaphore::new(cores)),
-            waiting: Arc::new(Semaphore::new(WAITING + cores)),
+            waiting: Mutex::default(),
             asked: Mutex::default(),
             metrics,
-        }
+        }))
+    }
+
+    /// A question about this box from this relay that was asked not long ago.
+    pub(super) fn asked_before(&self, key: PublicKey, relay: &RelayUrl, now: i64) -> Option<String> {
+        self.0.asked_before(&(key, relay.clone()), now)
     }
 
     /// A question about this box from this relay: one asked not long ago, or a new one.
@@ -67,39 +87,66 @@ impl Asker {
         relay: &RelayUrl,
         now: i64,
     ) -> Result<String, Refusal> {
-        if let Some(question) = self.asked_before(key, relay, now) {
-            return Ok(question);
-        }
-        let busy = || Refusal::Busy { retry_after: 1 };
-        let _place = self.waiting.clone().try_acquire_owned().map_err(|_| busy())?;
-        let core = self.cores.clone().acquire_owned().await.map_err(|_| busy())?;
-        // Asked by someone else while this one waited.
-        if let Some(question) = self.asked_before(key, relay, now) {
-            return Ok(question);
-        }
         let name = (key, relay.clone());
-        let mut rng = StdRng::from_rng(&mut *self.seed.lock().unwrap_or_else(PoisonError::into_inner));
-        let (secrets, relay) = (self.secrets.clone(), relay.clone());
-        let sealing = tokio::task::spawn_blocking(move || {
-            let started = Instant::now();
-            let question = ask_quickly(&mut rng, &secrets, &relay, &key, now);
-            (question, started.elapsed(), core)
-        });
-        let (question, took, core) = sealing.await.map_err(|_| busy())?;
-        let question = question.map_err(|_| busy())?;
-        self.metrics.question("sealed");
-        self.metrics.seal(took);
-        self.remember(name, Asked { at: now, question: question.clone() });
-        // Only now: whoever waits for this core may be waiting for this question.
-        drop(core);
-        Ok(question)
+        if let Some(question) = self.0.asked_before(&name, now) {
+            return Ok(question);
+        }
+        let busy = Refusal::Busy { retry_after: 1 };
+        let (question, sealed) = oneshot::channel();
+        {
+            let mut waiting = self.0.waiting();
+            if let Ok(core) = self.0.cores.clone().try_acquire_owned() {
+                let sealer = self.0.clone();
+                tokio::task::spawn_blocking(move || sealer.seal_all(core));
+            }
+            if waiting.len() >= WAITING {
+                return Err(busy);
+            }
+            waiting.push_back(Waiting { name, now, question });
+        }
+        sealed.await.map_err(|_| busy)
+    }
+}
+
+impl Sealer {
+    /// Seals until nobody waits, one after another: a thread for each would be one more change of threads for each.
+    fn seal_all(&self, core: OwnedSemaphorePermit) {
+        loop {
+            let mut waiting = self.waiting();
+            let Some(Waiting { name, now, question }) = waiting.pop_front() else {
+                // While the queue is locked: who comes next finds a core that is free, not one that is about to be.
+                drop(core);
+                return;
+            };
+            drop(waiting);
+            if question.is_closed() {
+                continue;
+            }
+            // Perhaps asked for someone else while this one waited.
+            if let Some(sealed) = self.asked_before(&name, now).or_else(|| self.seal(name, now)) {
+                // They may be gone by now, which is no failure.
+                let _gone = question.send(sealed);
+            }
+        }
     }
 
-    /// A question about this box from this relay that was asked not long ago.
-    pub(super) fn asked_before(&self, key: PublicKey, relay: &RelayUrl, now: i64) -> Option<String> {
-        let name = (key, relay.clone());
+    fn seal(&self, name: Name, now: i64) -> Option<String> {
+        let mut rng = StdRng::from_rng(&mut *self.seed.lock().unwrap_or_else(PoisonError::into_inner));
+        let started = Instant::now();
+        let question = ask_quickly(&mut rng, &self.secrets, &name.1, &name.0, now).ok()?;
+        self.metrics.question("sealed");
+        self.metrics.seal(started.elapsed());
+        self.remember(name, Asked { at: now, question: question.clone() });
+        Some(question)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asked_before(&self, name: &Name, now: i64) -> Option<String> {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = asked.iter().find_map(|generation| generation.get(&name))?;
+        let asked = asked.iter().find_map(|generation| generation.get(name))?;
         // A clock that was set back makes a question from the future: not asked again either.
         let is_young = (0..=self.ask_again).contains(&(now - asked.at));
         is_young.then(|| {
@@ -108,7 +155,7 @@ impl Asker {
         })
     }
 
-    fn remember(&self, name: (PublicKey, RelayUrl), question: Asked) {
+    fn remember(&self, name: Name, question: Asked) {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let [young, old] = &mut *asked;
         if young.len() >= GENERATION {
@@ -155,11 +202,12 @@ mod tests {
                 tokio::spawn(async move { asker.question(key, &relay, 1000).await.unwrap() })
             })
             .collect();
+        let cores = asker.0.cores.available_permits();
         let mut questions = std::collections::BTreeSet::new();
         for asked in asking {
             questions.insert(asked.await.unwrap());
         }
-        assert!(questions.len() <= asker.cores.available_permits(), "{}", questions.len());
+        assert!(questions.len() <= cores, "{}", questions.len());
     }
 
     #[tokio::test]
@@ -178,10 +226,50 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(1);
         let key = BoxKey::generate(&mut rng).public();
         let relay: RelayUrl = "https://connecto.id".parse().unwrap();
-        let asker = Asker::new(rng, Secrets::one(&[7; 32]).unwrap(), Duration::from_secs(60), metrics());
-        let all = asker.waiting.clone().try_acquire_many_owned(asker.waiting.available_permits() as u32);
+        let asker =
+            Arc::new(Asker::new(rng, Secrets::one(&[7; 32]).unwrap(), Duration::from_secs(60), metrics()));
+        let cores = asker.0.cores.clone().try_acquire_many_owned(asker.0.cores.available_permits() as u32);
+        let waiting: Vec<_> = (0..256).map(|_| waiting_for(&asker, key, &relay)).collect();
+        while asker.0.waiting().len() < 256 {
+            tokio::task::yield_now().await;
+        }
         assert_eq!(asker.question(key, &relay, 1000).await, Err(Refusal::Busy { retry_after: 1 }));
-        drop(all);
+        drop(cores);
+        // Also who is refused sees to it that a free core is used.
+        assert_eq!(asker.question(key, &relay, 1000).await, Err(Refusal::Busy { retry_after: 1 }));
+        for asked in waiting {
+            asked.await.unwrap().unwrap();
+        }
         assert!(asker.question(key, &relay, 1000).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_has_gone_costs_no_seal() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let [gone, there] = [(); 2].map(|()| BoxKey::generate(&mut rng).public());
+        let relay: RelayUrl = "https://connecto.id".parse().unwrap();
+        let asker =
+            Arc::new(Asker::new(rng, Secrets::one(&[7; 32]).unwrap(), Duration::from_secs(60), metrics()));
+        let cores = asker.0.cores.clone().try_acquire_many_owned(asker.0.cores.available_permits() as u32);
+        let going = waiting_for(&asker, gone, &relay);
+        while asker.0.waiting().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        going.abort();
+        assert!(going.await.unwrap_err().is_cancelled());
+        drop(cores);
+        asker.question(there, &relay, 1000).await.unwrap();
+        assert!(asker.0.waiting().is_empty());
+        assert!(asker.0.asked_before(&(there, relay.clone()), 1000).is_some());
+        assert!(asker.0.asked_before(&(gone, relay), 1000).is_none());
+    }
+
+    fn waiting_for(
+        asker: &Arc<Asker>,
+        key: PublicKey,
+        relay: &RelayUrl,
+    ) -> tokio::task::JoinHandle<Result<String, Refusal>> {
+        let (asker, relay) = (asker.clone(), relay.clone());
+        tokio::spawn(async move { asker.question(key, &relay, 1000).await })
     }
 }
