@@ -6,6 +6,7 @@ mod admin;
 mod api_keys;
 mod arrivals;
 mod facts;
+mod fold;
 mod index;
 mod migrations;
 mod notify;

@@ -65,6 +65,7 @@ pub(super) async fn open(
         arrivals,
         room: Arc::new(Room::new(keep.max_bytes)),
         index: None,
+        fold: None,
         clock,
     };
     tables.into_store(WRITERS, None, tasks).await.map_err(|error| cannot(text(&error)))

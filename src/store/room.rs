@@ -58,12 +58,11 @@ impl Room {
         }
     }
 
-    /// Messages of these sizes were deleted.
-    pub(super) fn deleted(&self, sizes: &[(i64,)]) {
+    /// So many messages of so many bytes were deleted.
+    pub(super) fn deleted(&self, messages: u64, bytes: u64) {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes: u64 = sizes.iter().map(|(size,)| size.unsigned_abs()).sum();
         taken.changes += 1;
-        taken.held.messages = taken.held.messages.saturating_sub(sizes.len() as u64);
+        taken.held.messages = taken.held.messages.saturating_sub(messages);
         taken.held.bytes = taken.held.bytes.saturating_sub(bytes);
     }
 
@@ -120,7 +119,7 @@ mod tests {
         room.settle(5, true);
         assert_eq!(room.held(), Held { messages: 2, bytes: 10, boxes: 0 });
         assert!(!room.take(0));
-        room.deleted(&[(5,)]);
+        room.deleted(1, 5);
         assert_eq!(room.held(), Held { messages: 1, bytes: 5, boxes: 0 });
         assert!(room.take(5));
     }

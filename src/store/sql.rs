@@ -18,6 +18,7 @@ use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
 
 use super::{
     ApiKey, Append, Appended, Arrivals, BoxFuture, Held, Keep, Store, StoreError, Swept, Usage, arrivals,
+    fold::{FOLD, Fold},
     index::{Index, Known},
     room::Room,
     writer::{self, Queue},
@@ -114,6 +115,9 @@ static LOOK: LazyLock<ForMany> = LazyLock::new(|| {
         2,
     )
 });
+
+/// A row of that: its box, when a check was noted, the time, and the newest message's cursor and time.
+type Looked = (Vec<u8>, i64, i64, Option<i64>, Option<i64>);
 
 /// The newest message that lives.
 const NEWEST_ALIVE: &str = "
@@ -261,6 +265,8 @@ pub(super) struct Tables<DB: Database> {
     pub(super) room: Arc<Room>,
     /// Where nobody else writes.
     pub(super) index: Option<Arc<Index>>,
+    /// Where there is a log to fold.
+    pub(super) fold: Option<Arc<Fold>>,
     /// A clock set by hand; without one, the database's own.
     pub(super) clock: Option<Arc<dyn Clock>>,
 }
@@ -277,6 +283,7 @@ impl<DB: Database> Clone for Tables<DB> {
             arrivals: self.arrivals.clone(),
             room: self.room.clone(),
             index: self.index.clone(),
+            fold: self.fold.clone(),
             clock: self.clock.clone(),
         }
     }
@@ -445,6 +452,7 @@ where
         let results = insistently(|| self.append_all(batch)).await;
         match &results {
             Ok(results) => {
+                self.wrote(batch.iter().map(|append| append.data.len() as u64).sum());
                 for (append, (_, known)) in batch.iter().zip(results) {
                     self.room.settle(append.data.len() as u64, known.is_some());
                     match (&self.index, known) {
@@ -471,9 +479,26 @@ where
     /// Within a time: a database that hangs must not hold up the writer, nor the end of the program.
     async fn append_all(&self, batch: &[Append]) -> Result<Vec<(Appended, Option<Known>)>, sqlx::Error> {
         let mut connection = self.write.acquire().await?;
+        if self.fold.as_ref().is_some_and(|fold| fold.takes_rest()) {
+            sqlx::query(FOLD).execute(&mut *connection).await?;
+        }
         let done = timeout(PATIENCE, self.append_in(&mut connection, batch)).await;
         self.give_back(connection, matches!(done, Ok(Ok(_))));
         done.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    /// Messages of so many bytes were written.
+    fn wrote(&self, bytes: u64) {
+        if let Some(fold) = &self.fold {
+            fold.wrote(bytes);
+        }
+    }
+
+    /// Messages of these sizes were deleted.
+    fn deleted(&self, sizes: &[(i64,)]) {
+        let bytes = sizes.iter().map(|(size,)| size.unsigned_abs()).sum();
+        self.room.deleted(sizes.len() as u64, bytes);
+        self.wrote(bytes);
     }
 
     /// The box changed, or may have.
@@ -641,7 +666,7 @@ where
         for some in boxes.chunks(length) {
             let look = filled_up(some.iter().map(|(key, _)| key.as_bytes().to_vec()), length)
                 .fold(sqlx::query_as(text).bind(self.now()), |look, key| look.bind(key));
-            let rows: Vec<(Vec<u8>, i64, i64, Option<i64>, Option<i64>)> = look.fetch_all(&self.read).await?;
+            let rows: Vec<Looked> = look.fetch_all(&self.read).await?;
             for (key, seen_at, now, newest, stored_at) in rows {
                 time = now;
                 let noted_until = noted_until(seen_at);
@@ -733,7 +758,7 @@ where
 
     async fn delete_upto(&self, key: &PublicKey, at: At) -> Result<(), sqlx::Error> {
         let delete = sqlx::query_as(DELETE_UPTO).bind(key.as_bytes().to_vec()).bind(at.as_i64());
-        self.room.deleted(&delete.fetch_all(&self.write).await?);
+        self.deleted(&delete.fetch_all(&self.write).await?);
         Ok(())
     }
 
@@ -760,7 +785,7 @@ where
             sizes = sqlx::query_as(DELETE_MESSAGES_OF).bind(row).fetch_all(&mut *transaction).await?;
         }
         transaction.commit().await?;
-        self.room.deleted(&sizes);
+        self.deleted(&sizes);
         Ok(())
     }
 
@@ -776,7 +801,7 @@ where
             .bind(i64::from(limit))
             .fetch_all(&self.write)
             .await?;
-        self.room.deleted(&messages);
+        self.deleted(&messages);
         let redate = sqlx::query(REDATE_BOXES).bind(self.now()).bind(self.box_ttl());
         redate.execute(&self.write).await?;
 
@@ -823,7 +848,7 @@ where
             sizes = sqlx::query_as(DELETE_MESSAGES_OF).bind(row).fetch_all(&mut *transaction).await?;
         }
         transaction.commit().await?;
-        self.room.deleted(&sizes);
+        self.deleted(&sizes);
         Ok(swept.is_some())
     }
 

@@ -15,7 +15,9 @@ use sqlx::{
 };
 
 use super::{
-    Keep, OpenError, migrations,
+    Keep, OpenError,
+    fold::Fold,
+    migrations,
     room::Room,
     sql::{SqlStore, Tables},
 };
@@ -26,6 +28,9 @@ const APPLICATION_ID: i64 = 1_668_180_324;
 
 /// Connections that read beside the one that writes. WAL lets them.
 const READERS: u32 = 4;
+
+/// Pages of the write-ahead log with which SQLite folds it by itself, and the writer waits: 64 MiB. [`Fold`] is earlier.
+const LONGEST_LOG: &str = "16384";
 
 /// A transaction that writes says so from its first statement: one that reads first and then wants to write fails at
 /// once with SQLITE_BUSY, whatever the busy timeout.
@@ -74,12 +79,16 @@ async fn open_file(
     let options = options
         .journal_mode(SqliteJournalMode::Wal)
         // `ok` to a `send` means durably stored: the sync of every commit.
-        .synchronous(SqliteSynchronous::Full);
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("wal_autocheckpoint", LONGEST_LOG);
     let write = pool(1).connect_with(options.clone()).await.map_err(|e| unreadable(path, &e))?;
     migrations::sqlite().run(&write).await?;
     let read = pool(READERS).connect_with(options).await.map_err(|e| unreadable(path, &e))?;
-    let tables = tables(read, write, false, keep, clock);
-    tables.into_store(1, Some(held), Vec::new()).await.map_err(|e| unreadable(path, &e))
+    let mut tables = tables(read, write, false, keep, clock);
+    let fold = Arc::<Fold>::default();
+    let folding = tokio::spawn(fold.clone().run(tables.read.clone()));
+    tables.fold = Some(fold);
+    tables.into_store(1, Some(held), vec![folding]).await.map_err(|e| unreadable(path, &e))
 }
 
 fn tables(
@@ -99,6 +108,7 @@ fn tables(
         arrivals: Arc::default(),
         room: Arc::new(Room::new(keep.max_bytes)),
         index: Some(Arc::default()),
+        fold: None,
         clock,
     }
 }

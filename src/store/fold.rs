@@ -1,0 +1,53 @@
+//! Folds SQLite's write-ahead log into its file beside the writer, which would keep every send waiting meanwhile.
+//!
+//! Most of the log is folded beside it; the few pages that come meanwhile the writer folds itself, between two batches,
+//! and begins the log anew: under sends without a pause it would never be all folded, and grow for ever.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+};
+
+use sqlx::{Pool, Sqlite};
+use tokio::sync::Notify;
+
+/// Folds as much as it can without making anybody wait.
+pub(super) const FOLD: &str = "pragma wal_checkpoint(passive)";
+
+/// Bytes of messages between two folds. The log has two to three times as many: other pages change with a message, too.
+const EVERY: u64 = 4 << 20;
+
+/// How much was written, and what is to be done about it.
+#[derive(Default)]
+pub(super) struct Fold {
+    written: AtomicU64,
+    due: Notify,
+    rest: AtomicBool,
+}
+
+impl Fold {
+    /// Messages of so many bytes were written, or deleted.
+    pub(super) fn wrote(&self, bytes: u64) {
+        if self.written.fetch_add(bytes, SeqCst).saturating_add(bytes) >= EVERY {
+            self.due.notify_one();
+        }
+    }
+
+    /// Whether the writer is to fold the rest.
+    pub(super) fn takes_rest(&self) -> bool {
+        self.rest.swap(false, SeqCst)
+    }
+
+    /// Folds when it is time, until aborted.
+    pub(super) async fn run(self: Arc<Self>, pool: Pool<Sqlite>) {
+        loop {
+            self.due.notified().await;
+            self.written.store(0, SeqCst);
+            match sqlx::query(FOLD).execute(&pool).await {
+                Ok(_) => self.rest.store(true, SeqCst),
+                // SQLite does it itself when the log has grown long.
+                Err(error) => tracing::warn!(%error, "the write-ahead log was not folded into the database"),
+            }
+        }
+    }
+}
