@@ -169,7 +169,7 @@ impl Metrics {
         for why in ["head", "body", "idle", "write"] {
             metrics.closed.with_label_values(&[why]);
         }
-        for kind in ["queue full", "slow", "closed", "database"] {
+        for kind in ["queue full", "slow", "closed", "displaced", "database"] {
             metrics.store_errors.with_label_values(&[kind]);
         }
         Ok(metrics)

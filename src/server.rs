@@ -29,7 +29,7 @@ use crate::{
     protocol::RelayUrl,
     relay::{Limiter, Rates, Relay, Rules, Sweeper, sweep_all},
     seal::question::Secrets,
-    store::{self, Keep, OpenError, Store, StoreError},
+    store::{self, Keep, OpenError, Role, Store, StoreError},
 };
 pub use crate::{
     http::{ClientAddress, Connections, ToldBy},
@@ -49,6 +49,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The time between two additions of what was used of API keys to the database: what a crash loses at most.
 const USAGE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The time between two sweeps of boxes, by a relay that holds no message and lets its database sleep.
+const SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What a server needs to know. Not shown by `Debug`: the database's URL may hold a password.
 #[derive(Clone)]
 pub struct Config {
@@ -58,6 +61,9 @@ pub struct Config {
     pub metrics_listen: Option<String>,
     /// `sqlite://PATH`, `sqlite::memory:` or `postgres://…`
     pub database: String,
+    /// Whether no other relay uses the same database on PostgreSQL, so that this one need not ask it whether there is
+    /// anything new, and lets it sleep.
+    pub sole_instance: bool,
     /// The URLs clients reach the relay under; with none, questions are bound to the Host header of the request.
     pub urls: Vec<RelayUrl>,
     /// The secrets of the questions; with none, one kept in the database.
@@ -148,7 +154,8 @@ impl Server {
         let watched =
             config.metrics_listen.map(|watched| listen("--metrics-listen", &watched)).transpose()?;
 
-        let store = store::open(&config.database, config.keep, store_clock).await?;
+        let role = if config.sole_instance { Role::Sole } else { Role::Shared };
+        let store = store::open(&config.database, config.keep, role, store_clock).await?;
         let secrets = match config.secrets {
             Some(secrets) => secrets,
             None => stored_secret(&*store, &mut rng).await?,
@@ -203,6 +210,7 @@ impl Server {
             store: store.clone(),
             sweeper: Sweeper::new(config.keep.message_ttl),
             max_bytes: config.keep.max_bytes,
+            lets_sleep: config.sole_instance,
             limiter,
             clock,
             metrics,
@@ -330,6 +338,8 @@ struct Sweeping {
     store: Arc<dyn Store>,
     sweeper: Sweeper,
     max_bytes: Option<u64>,
+    /// Whether an idle relay leaves its database alone.
+    lets_sleep: bool,
     limiter: Arc<Limiter>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -340,9 +350,15 @@ impl Sweeping {
     async fn run(mut self, interval: Duration) {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last = None;
         loop {
             ticks.tick().await;
             self.limiter.forget_idle();
+            let is_recent = last.is_some_and(|last| self.clock.elapsed().saturating_sub(last) < SLEEP);
+            if self.lets_sleep && is_recent && self.store.held().messages == 0 {
+                continue;
+            }
+            last = Some(self.clock.elapsed());
             let started = Instant::now();
             match self.once().await {
                 Ok(true) => {

@@ -48,7 +48,7 @@ impl Prune {
 async fn prune(url: &str, keep: Keep) -> Result<Swept, Failure> {
     // Opening to write would make a database that is not there, and migrate one that older instances use.
     store::open_admin(url).await?.close().await;
-    let store = store::open(url, keep, None).await.map_err(|error| match error {
+    let store = store::open(url, keep, store::Role::Visitor, None).await.map_err(|error| match error {
         OpenError::Locked(path) => Failure::with(
             NO_DATABASE,
             format!("{} is in use by a relay, which sweeps by itself: nothing is to be done", path.display()),

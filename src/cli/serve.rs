@@ -61,6 +61,11 @@ pub(super) struct Serve {
     #[arg(long, help_heading = "Keeping", env = "CONNECTOID_SWEEP_INTERVAL", value_name = "TIME", default_value = "60s", value_parser = at_least_a_second)]
     sweep_interval: Duration,
 
+    /// No other relay uses the same database on PostgreSQL: checks that find nothing are answered from memory, and an idle
+    /// database may sleep. One on SQLite is always alone
+    #[arg(long, help_heading = "Keeping", env = "CONNECTOID_SOLE_INSTANCE", value_parser = FalseyValueParser::new())]
+    sole_instance: bool,
+
     /// The messages a box may hold at once
     #[arg(long, help_heading = "Room", env = "CONNECTOID_BOX_MESSAGES", value_name = "COUNT", default_value_t = limits::BOX_MESSAGES, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     box_messages: u32,
@@ -337,6 +342,7 @@ impl Serve {
                 .unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
             metrics_listen: self.metrics_listen,
             database,
+            sole_instance: self.sole_instance,
             urls: self.url,
             secrets: secrets.map_err(|error| Failure::with(2, format!("CONNECTOID_SECRETS: {error}")))?,
             keep: Keep {

@@ -48,6 +48,7 @@ struct Seen {
     old: HashMap<PublicKey, Known>,
     /// The boxes that are being looked at in the database: by how many, and whether one changed meanwhile.
     looked_at: HashMap<PublicKey, (usize, bool)>,
+    closed: bool,
 }
 
 /// A look into the database. What changes from here on is newer than what it will see.
@@ -93,6 +94,12 @@ impl Index {
         seen.old.remove(key);
     }
 
+    /// Others change the boxes from now on: nothing is known any more.
+    pub(super) fn close(&self) {
+        self.seen().closed = true;
+        self.forget_all();
+    }
+
     /// All boxes may have changed.
     pub(super) fn forget_all(&self) {
         let mut seen = self.seen();
@@ -112,6 +119,9 @@ impl Seen {
     }
 
     fn insert(&mut self, key: PublicKey, known: Known) {
+        if self.closed {
+            return;
+        }
         if self.young.len() >= GENERATION {
             self.old = std::mem::take(&mut self.young);
         }

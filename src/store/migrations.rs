@@ -16,12 +16,14 @@ const SQLITE: &[Step] = &[
     (1, "boxes and messages", include_str!("../../migrations/sqlite/0001_boxes_and_messages.sql")),
     (2, "senders", include_str!("../../migrations/sqlite/0002_senders.sql")),
     (3, "api keys", include_str!("../../migrations/sqlite/0003_api_keys.sql")),
+    (4, "owner", include_str!("../../migrations/sqlite/0004_owner.sql")),
 ];
 
 const POSTGRES: &[Step] = &[
     (1, "boxes and messages", include_str!("../../migrations/postgres/0001_boxes_and_messages.sql")),
     (2, "senders", include_str!("../../migrations/postgres/0002_senders.sql")),
     (3, "api keys", include_str!("../../migrations/postgres/0003_api_keys.sql")),
+    (4, "owner", include_str!("../../migrations/postgres/0004_owner.sql")),
 ];
 
 pub(super) fn sqlite() -> Migrator {

@@ -193,6 +193,11 @@ pub enum StoreError {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
+    /// Another relay has the database since.
+    #[error(
+        "another relay has taken the database over: stop one of the two, or start all of them without --sole-instance"
+    )]
+    Displaced,
     /// What the database said.
     #[error("database: {0}")]
     Database(String),
@@ -205,6 +210,7 @@ impl StoreError {
             Self::QueueFull => "queue full",
             Self::Slow => "slow",
             Self::Closed => "closed",
+            Self::Displaced => "displaced",
             Self::Database(_) => "database",
         }
     }
@@ -258,18 +264,35 @@ pub enum OpenError {
     Postgres(String),
 }
 
+/// Who stores messages in a database on PostgreSQL. A file of SQLite always has one owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A relay, and the only one: it keeps an index of the boxes in memory, so that an idle check does not ask the database.
+    /// From now on no other can store a message, until another one is opened.
+    Sole,
+    /// A relay, one of any number. From now on a sole one can store no message.
+    Shared,
+    /// Something that passes by and stores no messages.
+    Visitor,
+}
+
 /// Opens a database by its URL, creating and migrating it as needed.
 ///
 /// `clock` is for tests; without one the store goes by the database's own, so that several instances agree.
 ///
 /// # Errors
 /// [`OpenError`], with what to do.
-pub async fn open(url: &str, keep: Keep, clock: Option<Arc<dyn Clock>>) -> Result<Arc<dyn Store>, OpenError> {
+pub async fn open(
+    url: &str,
+    keep: Keep,
+    role: Role,
+    clock: Option<Arc<dyn Clock>>,
+) -> Result<Arc<dyn Store>, OpenError> {
     if let Some(path) = sqlite_path(url) {
         return Ok(Arc::new(sqlite::open(path, keep, clock).await?));
     }
     if is_postgres(url) {
-        return Ok(Arc::new(postgres::open(url, keep, clock).await?));
+        return Ok(Arc::new(postgres::open(url, keep, role, clock).await?));
     }
     Err(not_a_database(url))
 }

@@ -8,7 +8,7 @@ use sqlx::{
 };
 
 use super::{
-    Arrivals, Keep, OpenError, PostgresFacts,
+    Arrivals, Keep, OpenError, PostgresFacts, Role,
     admin::schema_of,
     migrations, notify,
     room::Room,
@@ -29,12 +29,16 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// a database may have as its default.
 const BEGIN: &str = "begin isolation level read committed";
 
+/// Waits for the transactions that look at the row. What they stored is seen by whoever looks from then on.
+const TAKE_OVER: &str = "update relay_owner set instance = $1 where id = 1 and instance is distinct from $1";
+
 /// A random name for this instance, to know its own notifications by.
 const INSTANCE: &str = "select cast(cast('x' || left(replace(cast(gen_random_uuid() as text), '-', ''), 16) as bit(64)) as bigint)";
 
 pub(super) async fn open(
     url: &str,
     keep: Keep,
+    role: Role,
     clock: Option<Arc<dyn Clock>>,
 ) -> Result<SqlStore<Postgres>, OpenError> {
     let pool = connect(url, CONNECTIONS).await?;
@@ -43,29 +47,38 @@ pub(super) async fn open(
         check_durable(&pool, setting).await?;
     }
     migrations::postgres().run(&pool).await?;
-    let arrivals = Arc::new(Arrivals::shared());
+    let is_sole = role == Role::Sole;
     let (instance,): (i64,) =
         sqlx::query_as(INSTANCE).fetch_one(&pool).await.map_err(|e| cannot(text(&e)))?;
+    let owner = is_sole.then_some(instance);
+    if role != Role::Visitor {
+        let take = sqlx::query(TAKE_OVER).bind(owner);
+        take.execute(&pool).await.map_err(|e| cannot(text(&e)))?;
+    }
     let instance = instance.cast_unsigned();
-    let tasks = vec![
-        tokio::spawn(notify::tell(pool.clone(), arrivals.clone(), instance)),
-        tokio::spawn(notify::listen(
+    let arrivals = Arc::new(if is_sole { Arrivals::default() } else { Arrivals::shared() });
+    let mut tasks = Vec::new();
+    if !is_sole {
+        tasks.push(tokio::spawn(notify::tell(pool.clone(), arrivals.clone(), instance)));
+        tasks.push(tokio::spawn(notify::listen(
             move || pool_of(1).connect_lazy_with(listening.clone()),
             arrivals.clone(),
             instance,
-        )),
-    ];
+        )));
+    }
     let tables = Tables {
         read: pool.clone(),
         write: pool,
         begin: BEGIN,
         in_memory: false,
         keep,
-        shared: true,
+        shared: !is_sole,
         arrivals,
         room: Arc::new(Room::new(keep.max_bytes)),
-        index: None,
+        index: is_sole.then(Arc::default),
         fold: None,
+        owner: Some(owner),
+        ahead: Arc::default(),
         clock,
     };
     tables.into_store(WRITERS, None, tasks).await.map_err(|error| cannot(text(&error)))

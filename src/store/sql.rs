@@ -5,7 +5,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{
+        Arc, LazyLock, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -90,6 +93,9 @@ fn values<const N: usize>(length: usize, first: usize, row: impl Fn([String; N])
     });
     rows.collect::<Vec<_>>().join(", ")
 }
+
+/// Looked at under a lock: whoever takes over waits for what is stored until then.
+const OWNER: &str = "select instance from relay_owner where id = 1 for share";
 
 /// Why it was not stored: how many messages of the box are the same, and whether the box itself has room for it.
 const WHY_NOT: &str = "
@@ -265,6 +271,10 @@ pub(super) struct Tables<DB: Database> {
     pub(super) room: Arc<Room>,
     /// Where nobody else writes.
     pub(super) index: Option<Arc<Index>>,
+    /// Where others could write all the same: whom the database is to name as its owner, for this one to store messages.
+    pub(super) owner: Option<Option<i64>>,
+    /// By how much the database's clock is ahead of this machine's, in microseconds.
+    pub(super) ahead: Arc<AtomicI64>,
     /// Where there is a log to fold.
     pub(super) fold: Option<Arc<Fold>>,
     /// A clock set by hand; without one, the database's own.
@@ -284,6 +294,8 @@ impl<DB: Database> Clone for Tables<DB> {
             room: self.room.clone(),
             index: self.index.clone(),
             fold: self.fold.clone(),
+            owner: self.owner,
+            ahead: self.ahead.clone(),
             clock: self.clock.clone(),
         }
     }
@@ -297,7 +309,12 @@ impl<DB: Database> Tables<DB> {
 
     /// About what the database's clock shows, without asking it.
     fn time(&self) -> i64 {
-        self.now().unwrap_or_else(|| SystemClock.now())
+        self.now().unwrap_or_else(|| SystemClock.now().saturating_add(self.ahead.load(Relaxed)))
+    }
+
+    /// What the database's clock showed just now.
+    fn showed(&self, time: i64) {
+        self.ahead.store(time.saturating_sub(SystemClock.now()), Relaxed);
     }
 
     fn message_ttl(&self) -> i64 {
@@ -324,11 +341,17 @@ impl<DB: Database> SqlStore<DB> {
     }
 }
 
+/// Said by us alone, of all that is wrong with an open database.
+fn displaced() -> sqlx::Error {
+    sqlx::Error::Configuration("displaced".into())
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::PoolTimedOut => Self::Slow,
             sqlx::Error::PoolClosed => Self::Closed,
+            sqlx::Error::Configuration(_) => Self::Displaced,
             // The message without its details, which may quote a row.
             sqlx::Error::Database(error) => Self::Database(error.message().to_owned()),
             other => Self::Database(other.to_string()),
@@ -463,8 +486,13 @@ where
                 }
             }
             // Nobody knows for sure.
-            Err(_) => {
+            Err(error) => {
                 self.room.doubt();
+                if matches!(error, sqlx::Error::Configuration(_))
+                    && let Some(index) = &self.index
+                {
+                    index.close();
+                }
                 for append in batch {
                     self.room.settle(append.data.len() as u64, false);
                     self.forget(&append.key);
@@ -523,6 +551,12 @@ where
         batch: &[Append],
     ) -> Result<Vec<(Appended, Option<Known>)>, sqlx::Error> {
         let mut transaction = connection.begin_with(self.begin).await?;
+        if let Some(owner) = self.owner {
+            let (named,): (Option<i64>,) = sqlx::query_as(OWNER).fetch_one(&mut *transaction).await?;
+            if named != owner {
+                return Err(displaced());
+            }
+        }
         let mut results: Vec<_> = batch.iter().map(|_| (Appended::NoMoreBoxes, None)).collect();
         for round in rounds(batch) {
             let mut rest = round.as_slice();
@@ -669,6 +703,7 @@ where
             let rows: Vec<Looked> = look.fetch_all(&self.read).await?;
             for (key, seen_at, now, newest, stored_at) in rows {
                 time = now;
+                self.showed(now);
                 let noted_until = noted_until(seen_at);
                 if noted_until < now {
                     stale.push(key.clone());
@@ -854,6 +889,7 @@ where
 
     async fn database_now(&self) -> Result<i64, sqlx::Error> {
         let (now,): (i64,) = sqlx::query_as(NOW).bind(self.now()).fetch_one(&self.read).await?;
+        self.showed(now);
         Ok(now)
     }
 

@@ -109,6 +109,8 @@ fn tables(
         room: Arc::new(Room::new(keep.max_bytes)),
         index: Some(Arc::default()),
         fold: None,
+        owner: None,
+        ahead: Arc::default(),
         clock,
     }
 }

@@ -13,7 +13,7 @@ use std::{
 use connectoid::{
     clock::{Clock as _, HandClock, SystemClock},
     protocol::PublicKey,
-    store::{self, Appended, Keep, Store},
+    store::{self, Appended, Keep, Role, Store},
 };
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
@@ -63,7 +63,7 @@ impl Filled {
     async fn new(database: &TestDatabase) -> Self {
         let clock = Arc::new(HandClock::at(SystemClock.now()));
         let keep = Keep { box_cap: None, ..keep() };
-        let store = store::open(&database.url, keep, Some(clock.clone())).await.unwrap();
+        let store = store::open(&database.url, keep, Role::Shared, Some(clock.clone())).await.unwrap();
         Self { store, clock }
     }
 

@@ -343,7 +343,7 @@ fn usage_is_stored_while_the_program_runs() {
 
 /// An instance without HTTP, whose usage is added to the database when the test says so.
 async fn instance(url: &str, clock: &Arc<HandClock>) -> Relay {
-    let store = store::open(url, keep(), Some(clock.clone())).await.unwrap();
+    let store = store::open(url, keep(), store::Role::Shared, Some(clock.clone())).await.unwrap();
     let rules = Rules {
         urls: vec!["https://connecto.id".parse().unwrap()],
         secrets: Secrets::one(&[7; 48]).unwrap(),

@@ -162,6 +162,7 @@ impl TestRelay {
             keep: keep(),
             answer_ttl: Duration::from_secs(60),
             sweep_interval: Duration::from_secs(60),
+            sole_instance: false,
             max_wait: Duration::from_secs(25),
             max_waiters: 100,
             connections: Connections::default(),

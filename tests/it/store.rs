@@ -1,11 +1,16 @@
 //! The store's promises, each one test on every database.
 
-use std::{collections::BTreeSet, sync::Arc, task::Poll, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use connectoid::{
     clock::{Clock, HandClock, SystemClock},
     protocol::{At, PublicKey},
-    store::{self, Append, Appended, BoxCap, Held, Keep, OpenError, Store, Usage, Used},
+    store::{self, Append, Appended, BoxCap, Held, Keep, OpenError, Role, Store, StoreError, Usage, Used},
 };
 use sqlx::{Connection as _, Executor as _};
 
@@ -20,6 +25,10 @@ macro_rules! promises {
         mod postgres {
             $(#[test] fn $promise() { super::block_on(super::$promise(super::World::new(super::Kind::Postgres))); })*
         }
+        /// PostgreSQL with one instance, which answers from memory as on SQLite.
+        mod sole {
+            $(#[test] fn $promise() { super::block_on(super::$promise(super::World::sole())); })*
+        }
     };
 }
 
@@ -31,13 +40,24 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// A database and the clock its stores go by.
 struct World {
     kind: Kind,
+    role: Role,
     database: TestDatabase,
     clock: Arc<HandClock>,
 }
 
 impl World {
     fn new(kind: Kind) -> Self {
-        Self { kind, database: TestDatabase::new(kind), clock: Arc::new(HandClock::at(NOW)) }
+        let (database, clock) = (TestDatabase::new(kind), Arc::new(HandClock::at(NOW)));
+        Self { kind, role: Role::Shared, database, clock }
+    }
+
+    fn sole() -> Self {
+        Self { role: Role::Sole, ..Self::new(Kind::Postgres) }
+    }
+
+    /// Whether there may be several instances.
+    fn is_shared(&self) -> bool {
+        self.kind == Kind::Postgres && self.role == Role::Shared
     }
 
     async fn open(&self) -> Arc<dyn Store> {
@@ -45,12 +65,12 @@ impl World {
     }
 
     async fn open_with(&self, keep: Keep) -> Arc<dyn Store> {
-        store::open(&self.database.url, keep, Some(self.clock.clone())).await.unwrap()
+        store::open(&self.database.url, keep, self.role, Some(self.clock.clone())).await.unwrap()
     }
 
     /// By the database's own clock.
     async fn open_in_real_time(&self, keep: Keep) -> Arc<dyn Store> {
-        store::open(&self.database.url, keep, None).await.unwrap()
+        store::open(&self.database.url, keep, self.role, None).await.unwrap()
     }
 
     fn advance(&self, by: Duration) {
@@ -87,6 +107,7 @@ async fn bodies(store: &dyn Store, key: PublicKey, at: At) -> Vec<String> {
 promises! {
     messages_come_back_in_order_behind_a_cursor
     sixty_four_at_once_get_distinct_increasing_cursors
+    what_comes_at_once_is_stored_as_one_after_the_other
     the_same_body_is_stored_once_in_its_life
     a_box_holds_32_messages
     a_box_holds_512_kib
@@ -95,6 +116,7 @@ promises! {
     all_boxes_together_hold_what_they_may
     what_is_held_is_counted
     many_boxes_are_looked_at_in_one_go
+    an_idle_check_asks_no_database
     who_waits_is_told_what_comes
     what_came_last_is_told_before_the_end
     without_caps_a_box_holds_what_comes
@@ -154,6 +176,37 @@ async fn sixty_four_at_once_get_distinct_increasing_cursors(world: World) {
     assert_eq!(cursors.last().unwrap().as_i64(), NOW + 63);
     let read: Vec<At> = store.newer(key, At::START, 100).await.unwrap().iter().map(|m| m.at).collect();
     assert_eq!(read, cursors.into_iter().collect::<Vec<_>>());
+}
+
+/// Enough of them that one transaction takes many, in statements of every length, and several for each box.
+async fn what_comes_at_once_is_stored_as_one_after_the_other(world: World) {
+    let store = world.open().await;
+    let boxes: Vec<PublicKey> = (0..150).map(|_| fresh_pub()).collect();
+    let full = fresh_pub();
+    let several = boxes.iter().flat_map(|key| [(*key, 1), (*key, 2), (*key, 1), (*key, 3)]);
+    let sends = several.chain((0..40).map(|n| (full, n))).map(|(key, n)| {
+        let store = store.clone();
+        tokio::spawn(async move { (key, store.append(letter(key, vec![n])).await.unwrap()) })
+    });
+    let mut results: BTreeMap<PublicKey, (u32, u32, u32)> = BTreeMap::new();
+    for send in sends.collect::<Vec<_>>() {
+        let (key, appended) = send.await.unwrap();
+        let (stored, duplicates, refused) = results.entry(key).or_default();
+        match appended {
+            Appended::Stored(_) => *stored += 1,
+            Appended::Duplicate => *duplicates += 1,
+            Appended::Full => *refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(results.remove(&full), Some((32, 0, 8)));
+    assert_eq!(results.len(), 150);
+    for (key, result) in results {
+        assert_eq!(result, (3, 1, 0));
+        let mut messages = store.newer(key, At::START, 100).await.unwrap();
+        messages.sort_by(|a, b| a.data.cmp(&b.data));
+        assert_eq!(messages.into_iter().map(|m| m.data).collect::<Vec<_>>(), [[1], [2], [3]]);
+    }
 }
 
 async fn the_same_body_is_stored_once_in_its_life(world: World) {
@@ -344,7 +397,7 @@ async fn what_is_held_is_counted(world: World) {
 
     assert_eq!(store.held().boxes, 1);
 
-    if world.kind == Kind::Postgres {
+    if world.is_shared() {
         let second = world.open().await;
         stored(&*second, key, b"through another instance").await;
         assert_eq!(counted(&*store), (0, 0));
@@ -382,10 +435,97 @@ async fn many_boxes_are_looked_at_in_one_go(world: World) {
     assert_eq!(store.have_newer(Vec::new()).await.unwrap(), [false; 0]);
 }
 
+async fn an_idle_check_asks_no_database(world: World) {
+    let store = world.open().await;
+    let known = |key, at| store.known_newer(&[(key, at)]);
+    let (key, other) = (fresh_pub(), fresh_pub());
+    if world.is_shared() {
+        let at = stored(&*store, key, b"one").await;
+        assert!(has_newer(&*store, key, At::START).await && !has_newer(&*store, key, at).await);
+        assert_eq!((known(key, At::START), known(key, at)), (None, None), "others may have changed it");
+        return;
+    }
+    assert_eq!(known(key, At::START), None);
+    assert!(!has_newer(&*store, key, At::START).await);
+    assert_eq!(known(key, At::START), Some(vec![false]), "it was looked at");
+    let one = stored(&*store, key, b"one").await;
+    assert_eq!(known(key, At::START), Some(vec![true]));
+    assert_eq!(known(key, one), Some(vec![false]));
+    assert_eq!(store.known_newer(&[(key, one), (other, one)]), None, "one of them is not known");
+    let two = stored(&*store, key, b"two").await;
+    assert_eq!((known(key, one), known(key, two)), (Some(vec![true]), Some(vec![false])));
+    assert_eq!(store.append(letter(key, b"two".to_vec())).await, Ok(Appended::Duplicate));
+    assert!(has_newer(&*store, key, one).await);
+
+    store.delete_upto(key, two).await.unwrap();
+    assert_eq!(known(key, At::START), None);
+    assert!(!has_newer(&*store, key, At::START).await);
+    assert_eq!(known(key, At::START), Some(vec![false]));
+
+    // What has expired is looked for: another may have been stored by a clock that was ahead.
+    stored(&*store, key, b"three").await;
+    world.advance(HOUR);
+    assert_eq!((known(key, At::START), known(key, At::MAX)), (None, Some(vec![false])));
+    assert!(!has_newer(&*store, key, At::START).await);
+    assert_eq!(store.sweep(100).await.unwrap().messages, 1);
+    assert!(!has_newer(&*store, key, At::START).await);
+    assert_eq!(known(key, At::START), Some(vec![false]));
+    // A day later the check is to be noted.
+    world.advance(DAY - HOUR + Duration::from_secs(1));
+    assert_eq!(known(key, At::START), None);
+    assert!(!has_newer(&*store, key, At::START).await);
+    assert_eq!(known(key, At::START), Some(vec![false]));
+
+    store.delete_box(key).await.unwrap();
+    assert_eq!(known(key, At::START), None);
+    // Stored by a clock that ran ahead and was set right: the sweep dates it anew.
+    world.advance(30 * DAY);
+    stored(&*store, key, b"ahead").await;
+    world.clock.set(NOW);
+    assert_eq!(known(key, At::START), Some(vec![true]));
+    store.sweep(100).await.unwrap();
+    assert_eq!(known(key, At::START), None);
+}
+
+/// Whoever is opened last has the database; the one before stores nothing more, and trusts its memory no more.
+#[test]
+fn a_sole_instance_is_displaced_by_the_next() {
+    for next in [Role::Sole, Role::Shared] {
+        block_on(displaced_by(World::sole(), next));
+    }
+}
+
+async fn displaced_by(mut world: World, next: Role) {
+    let first = world.open().await;
+    let key = fresh_pub();
+    let at = stored(&*first, key, b"one").await;
+    assert!(!has_newer(&*first, key, at).await);
+    let visitor = store::open(&world.database.url, keep(), Role::Visitor, None).await.unwrap();
+    let two = stored(&*first, key, b"two").await;
+    visitor.close().await;
+
+    world.role = next;
+    let second = world.open().await;
+    assert_eq!(first.append(letter(key, b"three".to_vec())).await, Err(StoreError::Displaced));
+    stored(&*second, key, b"three").await;
+    assert_eq!(first.known_newer(&[(key, two)]), None);
+    assert!(has_newer(&*first, key, two).await);
+    assert_eq!(first.known_newer(&[(key, two)]), None);
+    first.close().await;
+
+    world.role = Role::Shared;
+    let third = world.open().await;
+    stored(&*third, key, b"four").await;
+    let last = second.append(letter(key, b"five".to_vec())).await;
+    assert_eq!(last.err(), (next == Role::Sole).then_some(StoreError::Displaced), "{next:?}");
+    third.close().await;
+    second.close().await;
+}
+
 async fn who_waits_is_told_what_comes(world: World) {
     let store = world.open().await;
     // On PostgreSQL the message comes through another instance.
-    let sender = if world.kind == Kind::Postgres { world.open().await } else { store.clone() };
+    let sender = if world.is_shared() { world.open().await } else { store.clone() };
     let (key, other) = (fresh_pub(), fresh_pub());
     for n in 0..20u8 {
         let waiting = store.arrivals().wait_for([&key, &other]);
@@ -403,7 +543,7 @@ async fn who_waits_is_told_what_comes(world: World) {
 }
 
 async fn what_came_last_is_told_before_the_end(world: World) {
-    if world.kind == Kind::Sqlite {
+    if !world.is_shared() {
         return;
     }
     let store = world.open().await;
@@ -481,7 +621,7 @@ async fn sweeps_are_bounded(world: World) {
 
 async fn two_sweepers_at_once_delete_each_message_once(world: World) {
     let one = world.open_with(without_caps()).await;
-    let two = if world.kind == Kind::Postgres { world.open_with(without_caps()).await } else { one.clone() };
+    let two = if world.is_shared() { world.open_with(without_caps()).await } else { one.clone() };
     let key = fresh_pub();
     for n in 0..200u8 {
         stored(&*one, key, &[n]).await;
@@ -616,7 +756,7 @@ async fn every_instance_has_the_same_secret(world: World) {
 async fn what_instances_use_of_a_key_adds_up(world: World) {
     // A SQLite file has one owner.
     let first = world.open().await;
-    let second = if world.kind == Kind::Postgres { world.open().await } else { first.clone() };
+    let second = if world.is_shared() { world.open().await } else { first.clone() };
     let used = |requests, bytes| Used { requests, bytes };
     let adding = [first.clone(), second].map(|store| {
         tokio::spawn(async move {
@@ -698,7 +838,7 @@ async fn a_newer_schema_is_left_alone(world: World) {
 }
 
 async fn refusal(url: &str) -> OpenError {
-    store::open(url, keep(), None).await.err().expect("it opened")
+    store::open(url, keep(), Role::Shared, None).await.err().expect("it opened")
 }
 
 #[test]

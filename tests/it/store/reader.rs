@@ -44,6 +44,12 @@ impl Mail for Ours {
 
     fn get(&self, key: PublicKey, at: At) -> BoxFuture<'_, Vec<(At, Vec<u8>)>> {
         Box::pin(async move {
+            // As an owner does: who is told that there is nothing does not ask for it.
+            if self.0[0].have_newer(vec![(key, at)]).await.unwrap() == [false] {
+                // From memory it is always ready.
+                tokio::task::yield_now().await;
+                return Vec::new();
+            }
             let newer = self.0[0].newer(key, at, 32).await.unwrap();
             assert!(newer.iter().map(|message| message.at).is_sorted_by(|one, next| at < *one && one < next));
             newer.into_iter().map(|message| (message.at, message.data)).collect()
@@ -89,7 +95,7 @@ async fn missed(mail: Arc<dyn Mail>) -> usize {
 
 async fn a_reader_with_its_cursor_misses_nothing(world: World) {
     // PostgreSQL has several instances on one database; a SQLite file has one owner.
-    let instances = if world.kind == Kind::Postgres { 3 } else { 1 };
+    let instances = if world.is_shared() { 3 } else { 1 };
     let mut stores = Vec::new();
     for _ in 0..instances {
         stores.push(world.open_in_real_time(without_caps()).await);
