@@ -15,6 +15,7 @@ use crate::{
     boxes::{Boxes, MailBox},
     load::{Client, Pace, Ran, Script, now},
     machine::{Cores, cpu_time},
+    postgres::Postgres,
     requests::Template,
     rows::stored::Stored,
     scripts::About,
@@ -42,6 +43,8 @@ pub(crate) struct Lab {
     pub(crate) extent: Extent,
     pub(crate) cores: Cores,
     pub(crate) program: PathBuf,
+    /// Before the folder, so that it ends before its files are deleted.
+    postgres: OnceCell<Postgres>,
     folder: TempDir,
     boxes: RefCell<Boxes>,
     pub(crate) stored: OnceCell<Stored>,
@@ -54,7 +57,7 @@ impl Lab {
         let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(folder)?;
         let cores = Cores::take()?;
         let boxes = RefCell::new(Boxes::new(&mut rng()));
-        Ok(Self { extent, cores, program, folder, boxes, stored: OnceCell::new() })
+        Ok(Self { extent, cores, program, folder, boxes, stored: OnceCell::new(), postgres: OnceCell::new() })
     }
 
     /// A file in the folder.
@@ -74,7 +77,18 @@ impl Lab {
 
     /// A relay on a database of this name, new if there is none.
     pub(crate) fn relay(&self, database: &str, options: &[&str]) -> Outcome<Server> {
-        Server::relay(&self.program, self.cores, &self.file(database), options)
+        let file = self.file(database);
+        let url = format!("sqlite://{}", file.display());
+        Server::relay(&self.program, Some(self.cores), &url, &file.with_extension("log"), options)
+    }
+
+    /// PostgreSQL; started the first time.
+    pub(crate) fn postgres(&self) -> Outcome<&Postgres> {
+        if let Some(postgres) = self.postgres.get() {
+            return Ok(postgres);
+        }
+        let postgres = Postgres::start(self.cores, self.folder.path())?;
+        Ok(self.postgres.get_or_init(|| postgres))
     }
 
     /// A server with connections to it.

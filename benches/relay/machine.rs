@@ -45,11 +45,35 @@ fn pin(core: usize) -> Outcome<()> {
 
 /// The time of the processor that a process used, its own and the kernel's for it.
 pub(crate) fn cpu_time(process: u32) -> Outcome<Duration> {
+    ticks(&stat(process)?, 2)
+}
+
+/// That of a process and of its children together, also of those that have ended.
+pub(crate) fn cpu_time_of_family(parent: u32) -> Outcome<Duration> {
+    // After its own stand those of the children that ended.
+    let mut sum = ticks(&stat(parent)?, 4)?;
+    for entry in fs::read_dir("/proc")? {
+        let Some(process) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // One that has just ended has none.
+        let Ok(fields) = stat(process) else { continue };
+        if fields.get(1).and_then(|field| field.parse().ok()) == Some(parent) {
+            sum += ticks(&fields, 2)?;
+        }
+    }
+    Ok(sum)
+}
+
+/// The fields of `/proc/PID/stat` after the name, which may hold anything: the first is the third of all.
+fn stat(process: u32) -> Outcome<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // After the name, which may hold anything, the third field is the first: utime and stime are the 14th and 15th.
     let (_, fields) = stat.rsplit_once(')').ok_or("/proc/PID/stat has another form")?;
+    Ok(fields.split_whitespace().map(str::to_owned).collect())
+}
+
+/// The sum of so many times from the 14th field on, where utime and stime are.
+fn ticks(fields: &[String], count: usize) -> Outcome<Duration> {
     let ticks: Vec<u64> =
-        fields.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
+        fields.iter().skip(11).take(count).map(|field| field.parse()).collect::<Result<_, _>>()?;
     Ok(Duration::from_secs_f64(ticks.iter().sum::<u64>() as f64 / clock_ticks_per_second() as f64))
 }
 

@@ -13,6 +13,8 @@ mod hpke;
 mod lab;
 mod load;
 mod machine;
+mod pgbench;
+mod postgres;
 mod report;
 mod requests;
 mod rows;

@@ -46,12 +46,19 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// The relay as it is shipped, but for [`ROOM`] and these options. What it logs is beside its database.
-    pub(crate) fn relay(program: &Path, cores: Cores, database: &Path, options: &[&str]) -> Outcome<Self> {
+    /// The relay as it is shipped, but for [`ROOM`] and these options, on the database with this URL. On the server's core, or without
+    /// one on this program's.
+    pub(crate) fn relay(
+        program: &Path,
+        cores: Option<Cores>,
+        database: &str,
+        log: &Path,
+        options: &[&str],
+    ) -> Outcome<Self> {
         let mut command = Command::new(program);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--url", RELAY]).args(ROOM);
-        command.arg("--database").arg(format!("sqlite://{}", database.display())).args(options);
-        command.env_clear().stderr(File::create(database.with_extension("log"))?);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--url", RELAY]).args(ROOM).args(options);
+        // Not as an option, where other users would see a password.
+        command.env_clear().env("CONNECTOID_DATABASE", database).stderr(File::create(log)?);
         Self::start(command, cores)
     }
 
@@ -59,13 +66,17 @@ impl Server {
     pub(crate) fn constant(cores: Cores, reply: &str) -> Outcome<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args([constant::COMMAND, reply]);
-        Self::start(command, cores)
+        Self::start(command, Some(cores))
     }
 
-    fn start(mut command: Command, cores: Cores) -> Outcome<Self> {
+    fn start(mut command: Command, cores: Option<Cores>) -> Outcome<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = cores.on_servers(|| command.spawn())?.map_err(|error| format!("{name}: {error}"))?;
+        let child = match cores {
+            Some(cores) => cores.on_servers(|| command.spawn())?,
+            None => command.spawn(),
+        };
+        let mut child = child.map_err(|error| format!("{name}: {error}"))?;
         let mut line = String::new();
         if let Some(out) = child.stdout.take() {
             BufReader::new(out).read_line(&mut line)?;

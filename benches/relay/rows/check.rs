@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Beyond every cursor: nothing is newer.
-const NEVER: u64 = (1 << 53) - 1;
+pub(super) const NEVER: u64 = (1 << 53) - 1;
 
 /// Boxes that are checked again and again. More than connections, and few enough for a relay to know all of them.
 const POLLED: usize = 1024;

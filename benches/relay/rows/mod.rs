@@ -3,6 +3,7 @@
 mod check;
 mod deliver;
 mod expire;
+mod postgres;
 mod receive;
 mod send;
 mod start;
@@ -25,6 +26,9 @@ pub(crate) const ROWS: &[Row] = &[
     Row { name: "check-fresh", measure: check::fresh },
     Row { name: "send", measure: send::measure },
     Row { name: "receive", measure: receive::measure },
+    Row { name: "postgres-send", measure: postgres::send },
+    Row { name: "postgres-check", measure: postgres::check },
+    Row { name: "postgres-receive", measure: postgres::receive },
     Row { name: "expire", measure: expire::measure },
     Row { name: "wait", measure: wait::measure },
     Row { name: "stored", measure: stored::measure },

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Boxes that are received from again and again; asking and answering for each takes a millisecond of either side.
-const BOXES: usize = 256;
+pub(super) const BOXES: usize = 256;
 
 /// The length of a message in base64url.
 const MESSAGE_CHARS: usize = 5462;
