@@ -76,6 +76,11 @@ pub(crate) fn number(value: f64) -> String {
     grouped + &rest
 }
 
+/// A count, with thousands apart.
+pub(crate) fn whole(count: f64) -> String {
+    number(count.trunc()).split('.').next().unwrap_or_default().to_owned()
+}
+
 /// A share as a percentage.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)

@@ -36,6 +36,8 @@ pub(crate) struct Extent {
     pub(crate) messages: usize,
     /// Checks that wait at once.
     pub(crate) waiters: usize,
+    /// How long a check waits where its cost is counted, in seconds.
+    pub(crate) wait: u64,
 }
 
 /// What every row works with.

@@ -66,6 +66,10 @@ pub(crate) struct Ran {
     pub(crate) server: Duration,
     /// The time that this client used of its own.
     pub(crate) client: Duration,
+    /// Bytes of all requests that have a reply, heads included.
+    pub(crate) sent: u64,
+    /// Bytes of those replies, heads included.
+    pub(crate) received: u64,
 }
 
 impl Ran {
@@ -119,7 +123,7 @@ impl Client {
 
     /// Makes one request on each connection, and waits for no reply.
     pub(crate) fn ask(&mut self, script: &mut impl Script) -> Outcome<()> {
-        let mut run = Run { client: self, script, start: now(), length: Duration::MAX, replies: Vec::new() };
+        let mut run = Run::new(self, script, Duration::MAX);
         for n in 0..run.client.connections.len() {
             let turn = run.turn(n);
             run.request(turn, turn.now)?;
@@ -136,14 +140,14 @@ impl Client {
         length: Duration,
     ) -> Outcome<Ran> {
         let (servers, own) = (server.cpu_time()?, machine::cpu_time(process::id())?);
-        let mut run = Run { client: self, script, start: now(), length, replies: Vec::new() };
+        let mut run = Run::new(self, script, length);
         match pace {
             Pace::Closed => run.closed()?,
             Pace::Open(rate) => run.open(rate)?,
         }
-        let (took, replies) = (run.elapsed(), run.replies);
+        let (took, Run { replies, sent, received, .. }) = (run.elapsed(), run);
         let (server, client) = (server.cpu_time()? - servers, machine::cpu_time(process::id())? - own);
-        Ok(Ran { took, replies, server, client })
+        Ok(Ran { took, replies, server, client, sent, received })
     }
 }
 
@@ -175,9 +179,15 @@ struct Run<'a, S> {
     start: Instant,
     length: Duration,
     replies: Vec<(Duration, Duration)>,
+    sent: u64,
+    received: u64,
 }
 
-impl<S: Script> Run<'_, S> {
+impl<'a, S: Script> Run<'a, S> {
+    fn new(client: &'a mut Client, script: &'a mut S, length: Duration) -> Self {
+        Self { client, script, start: now(), length, replies: Vec::new(), sent: 0, received: 0 }
+    }
+
     fn elapsed(&self) -> Duration {
         now() - self.start
     }
@@ -271,6 +281,8 @@ impl<S: Script> Run<'_, S> {
             return Ok(None);
         };
         connection.since = None;
+        self.sent += connection.written as u64;
+        self.received += connection.filled as u64;
         let turn = self.turn(n);
         self.replies.push((since, turn.now.saturating_sub(since)));
         self.script.reply(turn, &self.client.connections[n].reply[body])?;

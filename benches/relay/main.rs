@@ -29,7 +29,7 @@ use connectoid::clock::{Clock as _, SystemClock};
 use crate::{
     lab::{Extent, Lab},
     report::Found,
-    rows::ROWS,
+    rows::{ROWS, cost::WAIT},
 };
 
 /// A result whose error is a sentence for whoever started this.
@@ -65,7 +65,7 @@ struct Options {
     #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_connectoid"))]
     program: PathBuf,
 
-    /// Where performance.md is, whose part about the relay is written, and a chart beside it; if all was measured
+    /// Where performance.md is, whose parts are written, and a chart beside it; if all was measured
     #[arg(long, value_name = "PATH")]
     docs: Option<PathBuf>,
 
@@ -101,10 +101,10 @@ fn print(text: &str) {
 
 fn measure(options: &Options) -> Outcome<()> {
     let extent = if options.quick {
-        Extent { rounds: 1, length: Duration::from_millis(200), messages: 2_000, waiters: 200 }
+        Extent { rounds: 1, length: Duration::from_millis(200), messages: 2_000, waiters: 200, wait: 2 }
     } else {
         let (rounds, length) = (options.rounds.into(), Duration::try_from_secs_f64(options.seconds)?);
-        Extent { rounds, length, messages: 100_000, waiters: 10_000 }
+        Extent { rounds, length, messages: 100_000, waiters: 10_000, wait: WAIT }
     };
     if extent.length.is_zero() {
         return Err("--seconds must be more than 0".into());
@@ -116,26 +116,36 @@ fn measure(options: &Options) -> Outcome<()> {
         ROWS.iter().filter(|row| options.only.is_empty() || options.only.iter().any(|name| name == row.name))
     {
         say(&format!("{} …", row.name));
-        found.push((row.measure)(&lab).map_err(|error| format!("{}: {error}", row.name))?);
+        let measured = (row.measure)(&lab).map_err(|error| format!("{}: {error}", row.name))?;
+        found.push((row.part, measured));
     }
-    let text = text(&found, &extent, &began);
-    print(&text);
-    if let Some(docs) = &options.docs
-        && options.only.is_empty()
-        && !options.quick
-    {
-        document::write_part(&docs.join("performance.md"), "relay", &text)?;
-        let lines: Vec<_> = found.iter().flat_map(|found| &found.lines).collect();
-        std::fs::write(docs.join(CHART), chart::svg(&lines))?;
+    let docs = options.docs.as_ref().filter(|_| options.only.is_empty() && !options.quick);
+    for part in PARTS {
+        let found: Vec<&Found> = found.iter().filter(|(of, _)| *of == part).map(|(_, found)| found).collect();
+        if found.is_empty() {
+            continue;
+        }
+        let text = text(&found, &extent, &began);
+        print(&text);
+        if let Some(docs) = docs {
+            document::write_part(&docs.join("performance.md"), part, &text)?;
+            let lines: Vec<_> = found.iter().flat_map(|found| &found.lines).collect();
+            if !lines.is_empty() {
+                std::fs::write(docs.join(CHART), chart::svg(&lines))?;
+            }
+        }
     }
     Ok(())
 }
+
+/// The parts of the document that are written.
+const PARTS: [&str; 2] = ["relay", "cost"];
 
 /// The picture beside the document.
 const CHART: &str = "performance-relay.svg";
 
 /// What is printed, and written into the document.
-fn text(found: &[Found], extent: &Extent, load: &str) -> String {
+fn text(found: &[&Found], extent: &Extent, load: &str) -> String {
     let lines: Vec<_> = found.iter().flat_map(|found| &found.lines).collect();
     let missed = lines.iter().filter(|line| line.verdict() == "missed").count();
     let mut text = format!(

@@ -1,4 +1,4 @@
-//! A PostgreSQL that is thrown away, as scripts/with-postgres makes one, on the server's core.
+//! A PostgreSQL that is thrown away, as scripts/with-postgres makes one, on the server's core; and what reaches it.
 
 use std::{
     cell::RefCell,
@@ -98,6 +98,15 @@ impl Postgres {
     /// The time of its core that all its processes used so far.
     pub(crate) fn cpu_time(&self) -> Outcome<Duration> {
         machine::cpu_time_of_family(self.postmaster)
+    }
+
+    /// The transactions that reached this database so far; a statement by itself is one. Waits until nobody is connected to it,
+    /// for each connection adds its own to the count when it ends.
+    pub(crate) fn transactions(&self, database: &str) -> Outcome<i64> {
+        self.wait_for_end_of(database)?;
+        // Until 14 they tell another process.
+        sleep(Duration::from_millis(500));
+        self.number("select xact_commit + xact_rollback from pg_stat_database where datname = $1", database)
     }
 
     /// Waits until all connections of the program of this name, or to the database of this name, have ended.

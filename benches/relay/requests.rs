@@ -66,11 +66,23 @@ impl Template {
         Self::new(&body, None)
     }
 
-    /// `check` that waits so many seconds.
-    pub(crate) fn wait(seconds: u64) -> Self {
+    /// `check` for what is newer than `at`, that waits so many seconds.
+    pub(crate) fn wait(at: u64, seconds: u64) -> Self {
         let body = format!(
-            r#"{{"action":"check","pub":"{NAME}","ext":null,"at":0,"wait":{seconds},"relay":"{RELAY}"}}"#
+            r#"{{"action":"check","pub":"{NAME}","ext":null,"at":{at},"wait":{seconds},"relay":"{RELAY}"}}"#
         );
+        Self::new(&body, None)
+    }
+
+    /// `check` of the box and of all these, for what is newer than `at`.
+    pub(crate) fn check_many(others: &[MailBox], at: u64) -> Self {
+        let others = others.iter().map(|other| String::from_utf8_lossy(&other.name).into_owned());
+        let boxes: Vec<String> = std::iter::once(NAME.to_owned())
+            .chain(others)
+            .map(|name| format!(r#"{{"pub":"{name}","at":{at}}}"#))
+            .collect();
+        let boxes = boxes.join(",");
+        let body = format!(r#"{{"action":"check","boxes":[{boxes}],"ext":null,"relay":"{RELAY}"}}"#);
         Self::new(&body, None)
     }
 

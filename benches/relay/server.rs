@@ -95,6 +95,11 @@ impl Server {
         machine::cpu_time(self.child.id())
     }
 
+    /// That of the threads it has, to the nanosecond.
+    pub(crate) fn cpu_time_of_threads(&self) -> Outcome<Duration> {
+        machine::cpu_time_of_threads(self.child.id())
+    }
+
     /// What it has in memory now.
     pub(crate) fn memory(&self) -> Outcome<Memory> {
         machine::memory(self.child.id())

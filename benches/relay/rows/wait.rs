@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Descriptors beside those of the connections.
-const OTHERS: u64 = 512;
+pub(super) const OTHERS: u64 = 512;
 
 /// How long the relay has to take them all.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ pub(crate) fn measure(lab: &Lab) -> Outcome<Found> {
     let count = lab.extent.waiters;
     allow_connections(count as u64 + OTHERS)?;
     let relay = lab.relay("wait.db", &["--max-wait", "300s"])?;
-    let (wait, check) = (&Template::wait(300), &Template::check(0));
+    let (wait, check) = (&Template::wait(0, 300), &Template::check(0));
     let boxes = &lab.boxes(count);
     let script = |template| About {
         template,
@@ -68,7 +68,7 @@ pub(crate) fn measure(lab: &Lab) -> Outcome<Found> {
 }
 
 /// Has this process, and the relay that it starts, open so many files.
-fn allow_connections(needed: u64) -> Outcome<()> {
+pub(super) fn allow_connections(needed: u64) -> Outcome<()> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none_or(|current| current >= needed) {
         return Ok(());
