@@ -317,7 +317,7 @@ fn figures_of_a_database() {
         let age = got["oldestMessage"].as_i64().unwrap();
         assert!((600..3600).contains(&age), "{got}");
         let schema = got["schema"].as_i64().unwrap();
-        assert!(schema >= 3);
+        assert!(schema >= 4);
         assert_eq!(
             got,
             json!({"boxes": 3, "messages": 3, "messageBytes": 4106, "oldestMessage": age, "expiredNotSwept": 1,

@@ -173,7 +173,7 @@ fn postgresql_is_looked_at_too() {
         ],
         "{findings:?}"
     );
-    assert!(findings[0].2.ends_with(", schema 3"), "{findings:?}");
+    assert!(findings[0].2.ends_with(", schema 4"), "{findings:?}");
     assert!(!findings[0].2.contains('@'), "{findings:?}");
     assert_eq!(findings[2].2, "fsync on, synchronous_commit on, full_page_writes on");
     assert_eq!(findings[3].2, "the server allows 197, an instance takes up to 11");
@@ -266,9 +266,9 @@ fn a_newer_schema_is_bad_and_left_as_it_is() {
     let found = complaint(&person, "database", &["--database", "sqlite://relay.db"]);
     assert!(found.starts_with("bad ") && found.contains("schema 9999 of a newer connectoid"), "{found}");
     assert!(contents(person.home.path()) == before);
-    execute("delete from _sqlx_migrations where version in (3, 9999)");
+    execute("delete from _sqlx_migrations where version in (4, 9999)");
     let found = complaint(&person, "database", &["--database", "sqlite://relay.db"]);
-    assert!(found.starts_with("warn ") && found.contains("schema 2 of an older connectoid"), "{found}");
+    assert!(found.starts_with("warn ") && found.contains("schema 3 of an older connectoid"), "{found}");
     execute("pragma journal_mode = delete");
     let found = complaint(&person, "journal", &["--database", "sqlite://relay.db"]);
     assert!(found.starts_with("warn not write-ahead, as the relay sets it; no relay runs on it"), "{found}");

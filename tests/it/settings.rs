@@ -7,17 +7,21 @@ use connectoid::{
     seal::question::open_question,
 };
 use serde_json::json;
+use sqlx::Connection as _;
 
 use crate::{
     gateway::{Gateway, ask},
-    harness::{Person, Reply, Serving, fresh_key, fresh_pub, metric, post, until},
+    harness::{
+        Kind, Person, Reply, Serving, TestDatabase, block_on, fresh_key, fresh_pub, metric, post, until,
+    },
 };
 
 /// The tests that turn each option of the real program.
-const TESTS: [(&str, &str); 31] = [
+const TESTS: [(&str, &str); 32] = [
     ("--listen", "process::settings_from_the_environment"),
     ("--database", "process::settings_from_the_environment"),
     ("--url", "process::several_urls_are_one_relay"),
+    ("--sole-instance", "settings::a_sole_instance_lets_its_database_sleep"),
     ("--box-messages", "settings::a_box_holds_so_many_messages"),
     ("--box-bytes", "settings::a_box_holds_so_many_bytes"),
     ("--box-messages-per-source", "settings::a_box_holds_so_many_messages_of_one_source"),
@@ -196,6 +200,37 @@ fn sweeps_come_so_often() {
     });
     until(|| metric(&often.url, "connectoid_swept_messages_total") == 1);
     assert_eq!(metric(&seldom.url, "connectoid_swept_messages_total"), 0);
+}
+
+#[test]
+fn a_sole_instance_lets_its_database_sleep() {
+    for (options, sleeps) in [(&["--sole-instance"][..], true), (&[], false)] {
+        let database = TestDatabase::new(Kind::Postgres);
+        let ours = ["--database", &database.url, "--sweep-interval", "1s"];
+        let relay = Serving::start(&[&ours, options].concat());
+        let idle = json!({"action": "check", "pub": fresh_pub(), "at": 0, "wait": 1}).to_string();
+        post(&relay.url, &idle);
+        let before = last_asked(&database.url);
+        // Each takes a second, and so does a sweep.
+        for _ in 0..3 {
+            assert_eq!(post(&relay.url, &idle).json()["found"], false);
+        }
+        assert_eq!(last_asked(&database.url) == before, sleeps, "{options:?}");
+        // It is asked what is not known, and told what comes.
+        assert_eq!(post(&relay.url, &letter(&fresh_pub(), 1, 10)).status, 200);
+        assert_ne!(last_asked(&database.url), before);
+    }
+}
+
+/// When the relay last asked its database for anything.
+fn last_asked(database: &str) -> String {
+    const LAST: &str = "select cast(max(state_change) as text) from pg_stat_activity
+                        where datname = current_database() and pid <> pg_backend_pid()";
+    block_on(async {
+        let mut connection = sqlx::PgConnection::connect(database).await.unwrap();
+        let (last,): (String,) = sqlx::query_as(LAST).fetch_one(&mut connection).await.unwrap();
+        last
+    })
 }
 
 #[test]
