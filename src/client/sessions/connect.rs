@@ -53,13 +53,15 @@ pub enum NotThisSession {
     NotSealed(#[from] NotSealed),
 }
 
-/// When the next offer is due, after the wish to connect, if so many were made and so much time passed. Those that were missed are
-/// not made up for.
-fn next_after(tries: u32, passed: Duration) -> Duration {
+/// The offers made by now, if so many were made and so much time passed since the wish to connect: those that were missed are not
+/// made up for.
+fn tries_by(tries: u32, passed: Duration) -> u32 {
     if tries == 0 {
-        return after_tries(0);
+        return 0;
     }
-    (tries..tries.saturating_add(64)).map(after_tries).find(|after| *after > passed).unwrap_or(passed)
+    let listed = TRIES.iter().filter(|after| **after <= passed).count() as u64;
+    let hours = passed.saturating_sub(TRIES[3]).as_secs() / 3600;
+    tries.max(u32::try_from(listed + hours).unwrap_or(u32::MAX))
 }
 
 /// When the offer after so many is due, after the wish to connect.
@@ -332,10 +334,11 @@ impl Sessions {
 
     /// When the next offer of a contact is due, if it is connecting.
     pub(super) fn plan_next_try(&mut self, turn: &Turn<'_>, name: &str) {
-        let Some(contact) = self.contacts.get(name) else { return };
-        let next_try = contact.connecting.map(|connecting| {
+        let Some(contact) = self.contacts.get_mut(name) else { return };
+        let next_try = contact.connecting.as_mut().map(|connecting| {
             let passed = Duration::from_millis(turn.now.saturating_sub(connecting.since));
-            turn.elapsed + next_after(connecting.tries, passed).saturating_sub(passed)
+            connecting.tries = tries_by(connecting.tries, passed);
+            turn.elapsed + after_tries(connecting.tries).saturating_sub(passed)
         });
         if let Some(live) = self.live.get_mut(name) {
             live.next_try = next_try;
@@ -353,7 +356,7 @@ impl Sessions {
         }
     }
 
-    /// Asks for an offer if one is due; gives up after 48 hours.
+    /// Asks for an offer if one is due; gives up after 48 hours, but not before a try that was missed is made.
     pub(super) fn try_again(&mut self, turn: &Turn<'_>, name: &str) {
         let (Some(contact), Some(live)) = (self.contacts.get_mut(name), self.live.get(name)) else { return };
         let Some(connecting) = &mut contact.connecting else { return };
@@ -368,12 +371,13 @@ impl Sessions {
             }
             return;
         }
-        if Duration::from_millis(turn.now.saturating_sub(connecting.since)) >= GIVE_UP {
+        let passed = Duration::from_millis(turn.now.saturating_sub(connecting.since));
+        if passed.min(after_tries(connecting.tries)) >= GIVE_UP {
             self.drop_pending(name);
             return self.end_trying(name, Ended::GaveUp, PersistPoint::Disconnected);
         }
         // Counted and planned now: whatever becomes of this offer, another follows.
-        connecting.tries += 1;
+        connecting.tries = connecting.tries.saturating_add(1);
         self.plan_next_try(turn, name);
         self.drop_pending(name);
         let session = SessionId(self.new_id());
@@ -606,7 +610,8 @@ mod tests {
 
     #[test]
     fn offers_that_were_missed_are_not_made_up_for() {
-        let minutes = |tries, passed| next_after(tries, Duration::from_mins(passed)).as_secs() / 60;
+        let minutes =
+            |tries, passed| after_tries(tries_by(tries, Duration::from_mins(passed))).as_secs() / 60;
         assert_eq!([0, 1, 2, 3, 4, 5].map(|tries| minutes(tries, 0)), [0, 5, 15, 50, 110, 170]);
         assert_eq!(minutes(0, 600), 0, "the first is due whenever it is");
         assert_eq!(minutes(1, 600), 650, "after ten hours asleep");

@@ -8,7 +8,7 @@ use super::{
     super::{Event, NotDone, Output, PersistPoint, Signal, Skip},
     defences::{boxes_of_alice, deliver, offer_from, sdp, sealed_by, sealed_by_bob, stranger},
     rules::{connecting, outputs, requests, sends, turn},
-    world::{MINUTE, NAMES, RELAY, SECOND, World},
+    world::{HOUR, MINUTE, NAMES, RELAY, SECOND, World},
 };
 use crate::{
     client::contact::Connecting,
@@ -88,6 +88,32 @@ fn an_answer_that_came_just_before_the_next_offer_stands() {
     assert!(world.now > 5 * MINUTE + 2 * SECOND, "{:?}", world.now);
     let offers = world.stored.iter().filter(|stored| **stored == (1, PersistPoint::OfferCounted)).count();
     assert_eq!(offers, 1);
+}
+
+#[test]
+fn the_offer_that_was_missed_is_made_before_it_is_given_up() {
+    for restarted in [true, false] {
+        let mut world = acquainted(148);
+        world.ends[0].sessions = super::super::Sessions::default();
+        reconnect(&mut world, 1);
+        world.pass(MINUTE);
+        let counts = |world: &World| {
+            let counted = (1, PersistPoint::OfferCounted);
+            let offers = world.stored.iter().filter(|stored| **stored == counted).count();
+            (offers, world.told(1, |event| matches!(event, Event::GaveUp { .. })))
+        };
+        assert_eq!(counts(&world), (2, 0), "the first is of when they met");
+        world.slept = 72 * HOUR;
+        if restarted {
+            world.restart(1);
+        } else {
+            world.call(1, |sessions, turn| sessions.woke_up(turn));
+        }
+        world.pass(SECOND);
+        assert_eq!(counts(&world), (3, 0), "restarted: {restarted}");
+        world.pass(2 * HOUR);
+        assert_eq!(counts(&world), (3, 1), "restarted: {restarted}");
+    }
 }
 
 #[test]
