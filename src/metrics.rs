@@ -27,24 +27,51 @@ const LIMITS: [(&str, &str); 7] = [
     ("receive", "network"),
 ];
 
+/// What requests do, as the metrics name it: `none` is what was not understood, `wait` a check that may wait.
+const ACTIONS: [&str; 6] = ["none", "send", "check", "wait", "receive", "delete"];
+
+/// What is counted of one action. At hand, because to look it up by its labels takes longer than to count.
+struct Action {
+    name: &'static str,
+    ok: IntCounter,
+    seconds: Histogram,
+}
+
+/// Counters that differ in one label. A rate can only be taken of what is there from the start, so its values are known.
+struct Counters {
+    all: IntCounterVec,
+    known: Vec<(&'static str, IntCounter)>,
+}
+
+impl Counters {
+    fn inc(&self, value: &str) {
+        match self.known.iter().find(|(known, _)| *known == value) {
+            Some((_, counter)) => counter.inc(),
+            None => self.all.with_label_values(&[value]).inc(),
+        }
+    }
+}
+
 /// The counters of one server.
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     seconds: HistogramVec,
+    /// Of these.
+    actions: [Action; ACTIONS.len()],
     /// Questions, by how they came about: `sealed` or `cached`.
-    questions: IntCounterVec,
+    questions: Counters,
     seals: Histogram,
     /// Requests that a limit by source refused.
     limited: IntCounterVec,
     /// Sources, networks and pairs of source and box that a limit remembers.
     limiter_keys: IntGaugeVec,
     /// Requests refused for their API key.
-    api_keys_refused: IntCounterVec,
+    api_keys_refused: Counters,
     /// Connections that are open.
     pub connections: IntGauge,
-    turned_away: IntCounterVec,
-    closed: IntCounterVec,
+    turned_away: Counters,
+    closed: Counters,
     /// Checks that wait.
     pub waiters: IntGauge,
     /// Messages in all boxes.
@@ -53,13 +80,13 @@ pub struct Metrics {
     pub bytes: IntGauge,
     /// Boxes, as of the last sweep.
     pub boxes: IntGauge,
-    sweeps: IntCounterVec,
+    sweeps: Counters,
     sweep_seconds: Histogram,
     /// Expired messages that were deleted.
     pub swept_messages: IntCounter,
     /// Boxes deleted because nobody checked them.
     pub swept_boxes: IntCounter,
-    store_errors: IntCounterVec,
+    store_errors: Counters,
 }
 
 impl Metrics {
@@ -69,26 +96,34 @@ impl Metrics {
     /// None in practice: two metrics of one name.
     pub fn new() -> Result<Self, prometheus::Error> {
         let r = &Registry::new();
+        let requests = counters(
+            r,
+            "requests_total",
+            "Requests of the protocol, by action and result",
+            &["action", "result"],
+        )?;
+        let seconds = HistogramOpts::new(
+            "connectoid_request_seconds",
+            "From the whole request to its reply, by action; a check that may wait is a wait",
+        );
+        let seconds = known(r, HistogramVec::new(seconds.buckets(SECONDS.to_vec()), &["action"]))?;
+        let actions = ACTIONS.map(|name| Action {
+            name,
+            ok: requests.with_label_values(&[name, "ok"]),
+            seconds: seconds.with_label_values(&[name]),
+        });
         let metrics = Self {
             registry: r.clone(),
-            requests: counters(
+            requests,
+            seconds,
+            actions,
+            questions: by(
                 r,
-                "requests_total",
-                "Requests of the protocol, by action and result",
-                &["action", "result"],
+                "questions_total",
+                "Questions asked, by how: sealed or cached",
+                "how",
+                &["sealed", "cached"],
             )?,
-            seconds: known(
-                r,
-                HistogramVec::new(
-                    HistogramOpts::new(
-                        "connectoid_request_seconds",
-                        "From the whole request to its reply, by action; a check that may wait is a wait",
-                    )
-                    .buckets(SECONDS.to_vec()),
-                    &["action"],
-                ),
-            )?,
-            questions: counters(r, "questions_total", "Questions asked, by how: sealed or cached", &["how"])?,
             seals: histogram(r, "seal_seconds", "What sealing a question takes", SECONDS)?,
             limited: counters(
                 r,
@@ -106,24 +141,27 @@ impl Metrics {
                     &["limit", "by"],
                 ),
             )?,
-            api_keys_refused: counters(
+            api_keys_refused: by(
                 r,
                 "api_key_refusals_total",
                 "Requests refused for their API key, by why: unknown (or none), revoked, requests, bytes or boxes",
-                &["why"],
+                "why",
+                &["unknown", "revoked", "requests", "bytes", "boxes"],
             )?,
             connections: gauge(r, "connections", "Connections that are open")?,
-            turned_away: counters(
+            turned_away: by(
                 r,
                 "connections_turned_away_total",
                 "Connections there was no place for, by why: cap, or source for the cap of one source",
-                &["why"],
+                "why",
+                &["cap", "source"],
             )?,
-            closed: counters(
+            closed: by(
                 r,
                 "connections_closed_total",
                 "Connections closed because a deadline passed, by which: head, body, idle or write",
-                &["why"],
+                "why",
+                &["head", "body", "idle", "write"],
             )?,
             waiters: gauge(r, "waiters", "Checks that wait")?,
             messages: gauge(
@@ -133,57 +171,48 @@ impl Metrics {
             )?,
             bytes: gauge(r, "message_bytes", "Bytes of the messages stored")?,
             boxes: gauge(r, "boxes", "Boxes, as of the last sweep")?,
-            sweeps: counters(
+            sweeps: by(
                 r,
                 "sweeps_total",
                 "Sweeps, by result: ok, held (the clock jumped) or failed",
-                &["result"],
+                "result",
+                &["ok", "held", "failed"],
             )?,
             sweep_seconds: histogram(r, "sweep_seconds", "What a sweep takes, if it is made", SWEEP_SECONDS)?,
             swept_messages: counter(r, "swept_messages_total", "Expired messages that were deleted")?,
             swept_boxes: counter(r, "swept_boxes_total", "Boxes deleted because nobody checked them")?,
-            store_errors: counters(
+            store_errors: by(
                 r,
                 "store_errors_total",
                 "What the database did not do, by kind",
-                &["kind"],
+                "kind",
+                &["queue full", "slow", "closed", "displaced", "database"],
             )?,
         };
-        // A rate can only be taken of what is there from the start.
-        for how in ["sealed", "cached"] {
-            metrics.questions.with_label_values(&[how]);
-        }
-        for result in ["ok", "held", "failed"] {
-            metrics.sweeps.with_label_values(&[result]);
-        }
         for (limit, by) in LIMITS {
             metrics.limited.with_label_values(&[limit, by]);
             metrics.limiter_keys.with_label_values(&[limit, by]);
-        }
-        for why in ["unknown", "revoked", "requests", "bytes", "boxes"] {
-            metrics.api_keys_refused.with_label_values(&[why]);
-        }
-        for why in ["cap", "source"] {
-            metrics.turned_away.with_label_values(&[why]);
-        }
-        for why in ["head", "body", "idle", "write"] {
-            metrics.closed.with_label_values(&[why]);
-        }
-        for kind in ["queue full", "slow", "closed", "displaced", "database"] {
-            metrics.store_errors.with_label_values(&[kind]);
         }
         Ok(metrics)
     }
 
     /// A request was answered. `result` is `ok` or the name of a refusal.
     pub fn request(&self, action: &str, result: &str, took: Duration) {
-        self.requests.with_label_values(&[action, result]).inc();
-        self.seconds.with_label_values(&[action]).observe(took.as_secs_f64());
+        let known = self.actions.iter().find(|known| known.name == action);
+        match known {
+            Some(known) if result == "ok" => known.ok.inc(),
+            _ => self.requests.with_label_values(&[action, result]).inc(),
+        }
+        let took = took.as_secs_f64();
+        match known {
+            Some(known) => known.seconds.observe(took),
+            None => self.seconds.with_label_values(&[action]).observe(took),
+        }
     }
 
     /// A question was `sealed` or `cached`.
     pub fn question(&self, how: &str) {
-        self.questions.with_label_values(&[how]).inc();
+        self.questions.inc(how);
     }
 
     /// A question's seal took this long.
@@ -203,17 +232,17 @@ impl Metrics {
 
     /// A request was refused for its API key: it is `unknown` or `revoked`, or has no `requests`, `bytes` or `boxes` left.
     pub fn api_key_refused(&self, why: &str) {
-        self.api_keys_refused.with_label_values(&[why]).inc();
+        self.api_keys_refused.inc(why);
     }
 
     /// There was no place for a connection: by the `cap` on all, or by that on its `source`.
     pub fn turned_away(&self, why: &str) {
-        self.turned_away.with_label_values(&[why]).inc();
+        self.turned_away.inc(why);
     }
 
     /// A connection's deadline passed: that of a `head`, a `body`, for being `idle`, or of a `write`.
     pub fn closed(&self, why: &str) {
-        self.closed.with_label_values(&[why]).inc();
+        self.closed.inc(why);
     }
 
     /// A sweep took this long.
@@ -223,12 +252,12 @@ impl Metrics {
 
     /// A sweep was `ok`, `held` or `failed`.
     pub fn sweep(&self, result: &str) {
-        self.sweeps.with_label_values(&[result]).inc();
+        self.sweeps.inc(result);
     }
 
     /// The database did not do what it should.
     pub fn store_error(&self, kind: &str) {
-        self.store_errors.with_label_values(&[kind]).inc();
+        self.store_errors.inc(kind);
     }
 
     /// All of them, in Prometheus' text format.
@@ -253,6 +282,18 @@ fn counters(
     labels: &[&str],
 ) -> Result<IntCounterVec, prometheus::Error> {
     known(registry, IntCounterVec::new(opts(name, help), labels))
+}
+
+fn by(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: &[&'static str],
+) -> Result<Counters, prometheus::Error> {
+    let all = counters(registry, name, help, &[label])?;
+    let known = values.iter().map(|value| (*value, all.with_label_values(&[*value]))).collect();
+    Ok(Counters { all, known })
 }
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
