@@ -348,12 +348,15 @@ fn each_once<'de, A: MapAccess<'de>>(
     mut map: A,
     mut read: impl FnMut(&str, &mut A) -> Result<(), A::Error>,
 ) -> Result<(), A::Error> {
-    let mut seen = HashSet::new();
+    // As many as a request has.
+    let mut names = Vec::with_capacity(8);
     while let Some(Text(name)) = map.next_key()? {
         read(&name, &mut map)?;
-        if !seen.insert(name.into_owned()) {
-            return Err(de::Error::custom("a field stands twice in the body"));
-        }
+        names.push(name);
+    }
+    names.sort_unstable();
+    if names.windows(2).any(|two| two[0] == two[1]) {
+        return Err(de::Error::custom("a field stands twice in the body"));
     }
     Ok(())
 }
