@@ -3,7 +3,7 @@
 use std::{
     cell::{OnceCell, RefCell},
     path::{Path, PathBuf},
-    process,
+    process::{self, Command},
     time::Duration,
 };
 
@@ -81,7 +81,13 @@ impl Lab {
     pub(crate) fn relay(&self, database: &str, options: &[&str]) -> Outcome<Server> {
         let file = self.file(database);
         let url = format!("sqlite://{}", file.display());
-        Server::relay(&self.program, Some(self.cores), &url, &file.with_extension("log"), options)
+        Server::relay(
+            Command::new(&self.program),
+            Some(self.cores),
+            &url,
+            &file.with_extension("log"),
+            options,
+        )
     }
 
     /// PostgreSQL; started the first time.

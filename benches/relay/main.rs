@@ -7,6 +7,7 @@
 mod boxes;
 mod chart;
 mod constant;
+mod counts;
 mod document;
 mod figures;
 mod hpke;
@@ -15,6 +16,7 @@ mod load;
 mod machine;
 mod pgbench;
 mod postgres;
+mod profile;
 mod report;
 mod requests;
 mod rows;
@@ -56,6 +58,10 @@ struct Options {
     /// So little of everything that the figures mean nothing: to see that it works
     #[arg(long)]
     quick: bool,
+
+    /// Count the instructions and allocations of a request instead, under valgrind
+    #[arg(long, conflicts_with_all = ["only", "rounds", "seconds"])]
+    counts: bool,
 
     /// Where the databases are, on a disk like the relay's
     #[arg(long, value_name = "PATH", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target"))]
@@ -110,6 +116,9 @@ fn measure(options: &Options) -> Outcome<()> {
         return Err("--seconds must be more than 0".into());
     }
     let lab = Lab::new(extent, options.program.clone(), &options.folder)?;
+    if options.counts {
+        return count(&lab, options);
+    }
     let began = machine::load();
     let mut found = Vec::new();
     for row in
@@ -134,6 +143,18 @@ fn measure(options: &Options) -> Outcome<()> {
                 std::fs::write(docs.join(CHART), chart::svg(&lines))?;
             }
         }
+    }
+    Ok(())
+}
+
+/// What a request costs in instructions and allocations.
+fn count(lab: &Lab, options: &Options) -> Outcome<()> {
+    counts::need_valgrind()?;
+    let text = counts::measure(lab, if options.quick { 100 } else { 1_000 })?;
+    let text = format!("{}, on {}; {text}", date(), machine::about());
+    print(&text);
+    if let Some(docs) = options.docs.as_ref().filter(|_| !options.quick) {
+        document::write_part(&docs.join("performance.md"), "counts", &text)?;
     }
     Ok(())
 }

@@ -46,16 +46,16 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// The relay as it is shipped, but for [`ROOM`] and these options, on the database with this URL. On the server's core, or without
+    /// The relay as it is shipped, but for [`ROOM`] and these options, on the database with this URL. `command` starts the
+    /// program. On the server's core, or without
     /// one on this program's.
     pub(crate) fn relay(
-        program: &Path,
+        mut command: Command,
         cores: Option<Cores>,
         database: &str,
         log: &Path,
         options: &[&str],
     ) -> Outcome<Self> {
-        let mut command = Command::new(program);
         command.args(["serve", "--listen", "127.0.0.1:0", "--url", RELAY]).args(ROOM).args(options);
         // Not as an option, where other users would see a password.
         command.env_clear().env("CONNECTOID_DATABASE", database).stderr(File::create(log)?);

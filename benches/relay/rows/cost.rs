@@ -3,7 +3,7 @@
 //!
 //! Requests come evenly and are few, as in life: of many at once each takes less of the core.
 
-use std::{thread::sleep, time::Duration};
+use std::{process::Command, thread::sleep, time::Duration};
 
 use super::{
     check::NEVER,
@@ -195,7 +195,7 @@ impl<'a> Relays<'a> {
     fn start(&self, sweep_every: &str) -> Outcome<Server> {
         let options = [self.kind.options, &["--sweep-interval", sweep_every]].concat();
         let log = self.lab.file(&format!("{}.log", self.kind.database));
-        Server::relay(&self.lab.program, Some(self.lab.cores), &self.url, &log, &options)
+        Server::relay(Command::new(&self.lab.program), Some(self.lab.cores), &self.url, &log, &options)
     }
 
     /// Does it, and counts the transactions that reach the database meanwhile. Nobody is connected to it before and after.

@@ -4,7 +4,10 @@
 //! PostgreSQL alone has the server's core in both cases. Who asks it has the other one: pgbench, or the relay together with
 //! the client that asks the relay.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use connectoid::protocol::{base64url, limits};
 use rand::Rng as _;
@@ -108,7 +111,7 @@ impl<'a> Beside<'a> {
     fn new(lab: &'a Lab, name: &str) -> Outcome<Self> {
         let url = lab.postgres()?.create(name)?;
         let log = lab.file(&format!("postgres-{name}.log"));
-        let side = lab.side(Server::relay(&lab.program, None, &url, &log, &[])?)?;
+        let side = lab.side(Server::relay(Command::new(&lab.program), None, &url, &log, &[])?)?;
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/relay/rows/postgres");
         Ok(Self { lab, side, url, script: scripts.join(name).with_extension("sql") })
     }
