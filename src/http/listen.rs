@@ -22,10 +22,10 @@ use actix_web::{
 use tokio::net::TcpStream;
 
 use super::{
-    Shared,
-    connection::{Connection, Deadlines, LINGER, in_work},
+    Shared, around,
+    connection::{Connection, Deadlines, LINGER},
     demo::Demo,
-    headers, metrics_routes,
+    metrics_routes,
     places::{NoPlace, Places},
     refusal_on_the_wire, relay_routes,
 };
@@ -124,7 +124,7 @@ pub(crate) fn listen(
         .shutdown_timeout(SHUTDOWN_TIMEOUT.as_secs())
         .disable_signals()
         .listen("connectoid", listener, move || {
-            let app = App::new().app_data(shared.clone()).wrap(from_fn(headers)).wrap(from_fn(in_work));
+            let app = App::new().app_data(shared.clone()).wrap(from_fn(around));
             let app = app.configure(|config| surface.routes(config));
             let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
             let stop = stop.clone();

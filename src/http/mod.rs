@@ -22,7 +22,7 @@ use actix_web::{
     guard,
     http::{
         Method, StatusCode,
-        header::{self, ContentType, HeaderName, HeaderValue},
+        header::{self, HeaderName, HeaderValue},
     },
     middleware::Next,
     web::{self, ServiceConfig},
@@ -37,7 +37,10 @@ pub use self::{
     client_address::{ClientAddress, ToldBy},
     listen::Connections,
 };
-use self::{connection::Peer, demo::Demo};
+use self::{
+    connection::{Peer, in_work},
+    demo::Demo,
+};
 use crate::{
     metrics::Metrics,
     protocol::{Refusal, RelayUrl},
@@ -131,12 +134,13 @@ const HEADERS: [(HeaderName, &str); 2] =
 const CORS: [(HeaderName, &str); 2] =
     [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"), (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Retry-After")];
 
-/// Puts the headers on each reply. One that says it is for its own origin only gets no CORS.
-async fn headers(
+/// The middleware around all handlers: [`in_work`], and the headers on each reply. One that says it is for its own origin only gets
+/// no CORS.
+async fn around(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let mut reply = next.call(request).await?;
+    let mut reply = in_work(request, next).await?;
     let for_all = !reply.headers().contains_key(header::CROSS_ORIGIN_RESOURCE_POLICY);
     for (name, value) in HEADERS.into_iter().chain(CORS.into_iter().filter(|_| for_all)) {
         if !reply.headers().contains_key(&name) {
@@ -180,7 +184,9 @@ fn in_json(mut reply: HttpResponseBuilder, value: &impl Serialize) -> HttpRespon
     match serde_json::to_vec(value) {
         Ok(mut body) => {
             body.push(b'\n');
-            reply.content_type(ContentType::json()).body(body)
+            reply
+                .insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/json")))
+                .body(body)
         }
         Err(error) => {
             tracing::error!(%error, "a reply could not be written");
