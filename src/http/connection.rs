@@ -18,14 +18,15 @@
 //! It also bounds what a client that sends ahead has in actix's hands. actix takes apart all that it has read, where a
 //! request of 25 bytes becomes 6 kB; it answers them all before it looks at another connection; and with its buffer full
 //! it spins. So it gets a [`PIECE`] at a time, and while it works on a request, or the client does not take a reply, none
-//! but of the body that the handler reads. Another piece is read ahead, to see the client's end.
+//! but of the body that the handler reads; of that all at once that can be nothing else, by its Content-Length. Another piece is
+//! read ahead, to see the client's end.
 
 use std::{
     io,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -34,7 +35,7 @@ use std::{
 use actix_web::{
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    http::{ConnectionType, Version},
+    http::{ConnectionType, Version, header},
     middleware::Next,
 };
 use tokio::{
@@ -80,6 +81,8 @@ pub(super) struct Deadlines {
 pub(crate) struct Peer {
     in_work: AtomicBool,
     reads_body: AtomicBool,
+    /// Bytes that come next and are its body's, whatever of it came with the head.
+    body: AtomicUsize,
     closing: AtomicBool,
     gone: AtomicBool,
     going: Notify,
@@ -132,11 +135,12 @@ impl InWork {
 
 impl Drop for InWork {
     fn drop(&mut self) {
+        self.0.body.store(0, SeqCst);
         self.0.in_work.store(false, SeqCst);
     }
 }
 
-/// The middleware around all others: tells a request's connection that it is in work, and when it is to end.
+/// Part of the middleware around all handlers: tells a request's connection that it is in work, and when it is to end.
 pub(super) async fn in_work<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
@@ -145,6 +149,9 @@ pub(super) async fn in_work<B: MessageBody>(
         return next.call(request).await;
     };
     let _working = InWork::new(peer.clone());
+    let length = request.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok()).unwrap_or(0);
+    peer.body.store(length.saturating_sub(PIECE), SeqCst);
     let last = request.head().connection_type() == ConnectionType::Close;
     let mut reply = next.call(request).await?;
     let head = reply.response_mut().head_mut();
@@ -246,6 +253,12 @@ impl<S> Connection<S> {
         self.peer.reads_body.load(SeqCst) || !self.in_work() && self.write_by.is_none()
     }
 
+    /// How much actix gets at once.
+    fn piece(&self) -> usize {
+        let body = if self.peer.reads_body.load(SeqCst) { self.peer.body.load(SeqCst) } else { 0 };
+        body.max(PIECE.saturating_sub(self.given))
+    }
+
     /// Wakes actix if it may read again, and what it is to read is here already.
     fn let_go(&mut self, cx: &Context<'_>) {
         if self.held_back && self.lets_in() {
@@ -302,29 +315,24 @@ impl<S> Connection<S> {
 
 impl<S: AsyncRead + Unpin> Connection<S> {
     /// Reads from the stream no more than there is room for, at least a byte. None is the client's end.
-    fn poll_stream(
-        &mut self,
-        cx: &mut Context<'_>,
-        room: usize,
-        take: impl FnOnce(&mut Self, &[u8]),
-    ) -> Poll<io::Result<usize>> {
-        let mut bytes = [0; PIECE];
-        let mut piece = ReadBuf::new(&mut bytes[..room.min(PIECE)]);
+    fn poll_stream(&mut self, cx: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut piece = ReadBuf::new(room);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut piece))?;
-        let piece = piece.filled();
-        if piece.is_empty() {
+        let read = piece.filled().len();
+        if read == 0 {
             self.ended = true;
             self.peer.left();
         }
-        take(self, piece);
-        Poll::Ready(Ok(piece.len()))
+        Poll::Ready(Ok(read))
     }
 
     /// What actix gets next: what was read ahead, or else what the stream has.
     fn poll_piece(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
-        let room = buffer.remaining().min(PIECE - self.given);
+        let room = buffer.remaining().min(self.piece());
         if self.ahead.is_empty() && !self.ended {
-            return self.poll_stream(cx, room, |_, piece| buffer.put_slice(piece));
+            let read = ready!(self.poll_stream(cx, buffer.initialize_unfilled_to(room)))?;
+            buffer.advance(read);
+            return Poll::Ready(Ok(read));
         }
         let rest = self.ahead.split_off(room.min(self.ahead.len()));
         let piece = std::mem::replace(&mut self.ahead, rest);
@@ -337,8 +345,10 @@ impl<S: AsyncRead + Unpin> Connection<S> {
         self.given = 0;
         self.held_back = true;
         while self.ahead.len() < PIECE && !self.ended {
+            let mut bytes = [0; PIECE];
             let room = PIECE - self.ahead.len();
-            ready!(self.poll_stream(cx, room, |this, piece| this.ahead.extend_from_slice(piece)))?;
+            let read = ready!(self.poll_stream(cx, &mut bytes[..room]))?;
+            self.ahead.extend_from_slice(&bytes[..read]);
         }
         if self.ended && self.ahead.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
@@ -354,7 +364,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
         if !this.lets_in() {
             return this.hold_back(cx);
         }
-        if this.given == PIECE {
+        if this.piece() == 0 {
             // Others have their turn first.
             this.given = 0;
             cx.waker().wake_by_ref();
@@ -364,6 +374,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
             Poll::Ready(Ok(0)) => {}
             Poll::Ready(Ok(read)) => {
                 this.given += read;
+                let body = this.peer.body.load(SeqCst);
+                this.peer.body.store(body.saturating_sub(read), SeqCst);
                 this.hears();
             }
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -572,6 +584,30 @@ mod tests {
         connection.read_exact(&mut buffer[..2 * PIECE]).await.unwrap();
         drop(sends.await.unwrap());
         assert_eq!(connection.read(&mut buffer).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_body_comes_in_larger_pieces_and_nothing_behind_it() {
+        let (client, stream) = duplex(16 * PIECE);
+        let (connection, ..) = connection(HOUR, HOUR);
+        let (deadlines, metrics) = (connection.deadlines.clone(), connection.counted.metrics.clone());
+        let (mut connection, mut client) = (Connection::new(stream, deadlines, None, metrics), client);
+        let peer = connection.peer();
+        client.write_all(&[1; 9 * PIECE]).await.unwrap();
+        let mut buffer = vec![0; 9 * PIECE];
+        let working = InWork::new(peer.clone());
+        peer.body.store(4 * PIECE, SeqCst);
+        nothing_happens(&mut connection).await;
+        let reading = peer.clone().reads_body();
+        // What was read ahead is of it.
+        assert_eq!(connection.read(&mut buffer).await.unwrap(), PIECE);
+        assert_eq!(connection.read(&mut buffer).await.unwrap(), 3 * PIECE);
+        assert_eq!(connection.read(&mut buffer).await.unwrap(), PIECE);
+        drop(reading);
+        peer.body.store(4 * PIECE, SeqCst);
+        nothing_happens(&mut connection).await;
+        drop(working);
+        assert_eq!(connection.read(&mut buffer).await.unwrap(), PIECE, "of another request");
     }
 
     #[tokio::test]
