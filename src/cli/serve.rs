@@ -6,11 +6,18 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, ValueEnum, builder::FalseyValueParser};
+use clap::{
+    Args, ValueEnum,
+    builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser as _},
+};
 use ipnet::{IpNet, Ipv4Net};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 use super::{Failure, database::Database, entropy, print_line, say, size::size, variable};
 use crate::{
@@ -169,8 +176,8 @@ pub(super) struct Serve {
     metrics_listen: Option<String>,
 
     /// What to log on standard error; no level ever names a box, a body, an answer, an ext or an address
-    #[arg(long, help_heading = "To watch it", env = "CONNECTOID_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug"])]
-    log_level: String,
+    #[arg(long, help_heading = "To watch it", env = "CONNECTOID_LOG_LEVEL", value_name = "LEVEL", default_value = "info", value_parser = PossibleValuesParser::new(["error", "warn", "info", "debug"]).try_map(|level| level.parse::<LevelFilter>()))]
+    log_level: LevelFilter,
 
     /// How to log: text for people, or json, one object a line
     #[arg(
@@ -295,13 +302,20 @@ impl Serve {
     fn log(&self) {
         // Other crates may log what they carry: of them only warnings are heard. actix_http has a line for every request
         // that is none, so that a stranger could fill the disk.
-        let others = "warn,actix_server=error,actix_http=off,sqlx=error";
-        let filter = EnvFilter::new(format!("{others},connectoid={}", self.log_level));
-        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        let subscriber = subscriber.with_ansi(false).with_target(false);
+        let filter = Targets::new().with_default(LevelFilter::WARN).with_targets([
+            ("actix_server", LevelFilter::ERROR),
+            ("actix_http", LevelFilter::OFF),
+            ("sqlx", LevelFilter::ERROR),
+            ("connectoid", self.log_level),
+        ]);
+        let subscriber = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE);
+        let subscriber = subscriber.with_writer(std::io::stderr).with_ansi(false).with_target(false);
         drop(match self.log_format {
-            LogFormat::Text => subscriber.try_init(),
-            LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(false).try_init(),
+            LogFormat::Text => subscriber.finish().with(filter).try_init(),
+            LogFormat::Json => {
+                let subscriber = subscriber.json().flatten_event(true).with_current_span(false);
+                subscriber.finish().with(filter).try_init()
+            }
         });
     }
 
