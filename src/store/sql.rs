@@ -165,11 +165,12 @@ impl ForMany {
     }
 }
 
+/// `limit +$5`: a bare parameter there has SQLite make its plan anew each time (`sqlite3ExprIsInteger` looks at the value).
 const NEWER: &str = "
     select messages.at, messages.data from boxes join messages on messages.box = boxes.id
     where boxes.pub = $1 and messages.at > $2
       and messages.stored_at > coalesce($3, (select now from clock)) - $4
-    order by messages.at limit $5";
+    order by messages.at limit +$5";
 
 const DELETE_UPTO: &str = "
     delete from messages where box = (select id from boxes where pub = $1) and at <= $2
