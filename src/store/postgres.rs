@@ -1,6 +1,10 @@
 //! Opening PostgreSQL: several instances on one database.
 
-use std::{str::FromStr as _, sync::Arc, time::Duration};
+use std::{
+    str::FromStr as _,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use sqlx::{
     ConnectOptions as _, Pool, Postgres,
@@ -12,7 +16,7 @@ use super::{
     admin::schema_of,
     migrations, notify,
     room::Room,
-    sql::{SqlStore, Tables},
+    sql::{ForMany, SqlStore, Tables, outcomes},
 };
 use crate::clock::{Clock, micros};
 
@@ -28,6 +32,12 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Each statement must see what was committed while it waited for the box's row: not so under a stricter level, which
 /// a database may have as its default.
 const BEGIN: &str = "begin isolation level read committed";
+
+static OUTCOMES: LazyLock<ForMany> = LazyLock::new(|| {
+    outcomes(
+        "convert_to(cast(json_agg(json_build_array(last_at, seen_at, stored) order by pub) as text), 'UTF8')",
+    )
+});
 
 /// Waits for the transactions that look at the row. What they stored is seen by whoever looks from then on.
 const TAKE_OVER: &str = "update relay_owner set instance = $1 where id = 1 and instance is distinct from $1";
@@ -77,6 +87,7 @@ pub(super) async fn open(
         room: Arc::new(Room::new(keep.max_bytes)),
         index: is_sole.then(Arc::default),
         fold: None,
+        outcomes: &OUTCOMES,
         owner: Some(owner),
         ahead: Arc::default(),
         clock,

@@ -4,7 +4,7 @@
 //! database's own, so that several instances on one database agree.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
         Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicI64, Ordering::Relaxed},
@@ -37,61 +37,80 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a store that is closed tries to tell other instances what came last.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// The lengths of the statements about messages that come together. A statement gives no row for each message: on SQLite a
+/// row is a change of threads. What a shorter batch leaves empty is a row whose box has no name.
+const LENGTHS: [usize; 4] = [1, 8, 64, 256];
+
 /// Locks the boxes' rows, making those that are missing, and takes the next cursor of each: max(last_at + 1, now). The
 /// locks are held until the commit, so commits of one box come in the order of their cursors. A cursor taken outside the
 /// lock loses acknowledged mail: a reader may see a later one committed first and ask from there on.
 static TAKE_CURSORS: LazyLock<ForMany> = LazyLock::new(|| {
-    ForMany::new([1, 4, 16, 64], |length| {
-        let rows = values(length, 2, |[key, api_key]| {
-            format!(
-                "{key}, coalesce($1, (select now from clock)), coalesce($1, (select now from clock)), {api_key}"
-            )
-        });
+    ForMany::new(LENGTHS, |length| {
         format!(
             "
-    insert into boxes (pub, last_at, seen_at, api_key) values {rows}
+    with new (pub, api_key) as (values {})
+    insert into boxes (pub, last_at, seen_at, api_key)
+    select pub, $1, $1, api_key from new where length(pub) > 0
     on conflict (pub) do update set last_at =
-        case when boxes.last_at < excluded.last_at then excluded.last_at else boxes.last_at + 1 end
-    returning id, pub, last_at, seen_at, coalesce($1, (select now from clock)) as now"
+        case when boxes.last_at < excluded.last_at then excluded.last_at else boxes.last_at + 1 end",
+            values::<2>(length, 2)
         )
     })
 });
 
-/// Stores these messages, each to a box of its own, but not those whose box holds it already or is full. The boxes' ids
-/// of what was stored.
+/// Stores these messages, each to a box of its own, under the cursor that was taken; but not those whose box holds it
+/// already or is full.
 ///
-/// A sender may have `$4` messages in the box, and none yet to get into its last quarter; a share as large as the box is
+/// A sender may have `$5` messages in the box, and none yet to get into its last quarter; a share as large as the box is
 /// no share.
 static INSERT: LazyLock<ForMany> = LazyLock::new(|| {
-    ForMany::new([1, 4, 16, 64], |length| {
-        let rows = values(length, 5, |row: [String; 6]| row.join(", "));
+    ForMany::new(LENGTHS, |length| {
         format!(
             "
-    with new (box, at, stored_at, tag, sender, data) as (values {rows})
+    with new (pub, tag, sender, data) as (values {})
     insert into messages (box, at, stored_at, tag, sender, data)
-    select box, at, stored_at, tag, sender, data from new
-    where not exists (select 1 from messages as same
-                      where same.box = new.box and same.tag = new.tag and same.data = new.data
-                        and same.stored_at > new.stored_at - $1)
-      and ($2 is null or (
-        select messages < $2 and bytes <= $3 and own < $4
-               and (own = 0 or $4 >= $2 or (messages < $2 * 3 / 4 and bytes <= $3 * 3 / 4))
+    select boxes.id, boxes.last_at, $1, new.tag, new.sender, new.data
+    from new cross join boxes
+    where boxes.pub = new.pub
+      and not exists (select 1 from messages as same
+                      where same.box = boxes.id and same.tag = new.tag and same.data = new.data
+                        and same.stored_at > $1 - $2)
+      and ($3 is null or (
+        select messages < $3 and bytes <= $4 and own < $5
+               and (own = 0 or $5 >= $3 or (messages < $3 * 3 / 4 and bytes <= $4 * 3 / 4))
         from (select count(*) as messages, coalesce(sum(length(held.data)), 0) + length(new.data) as bytes,
                      count(case when held.sender = new.sender then 1 end) as own
               from messages as held
-              where held.box = new.box and held.stored_at > new.stored_at - $1) as held))
-    returning box"
+              where held.box = boxes.id and held.stored_at > $1 - $2) as held))",
+            values::<4>(length, 6)
         )
     })
 });
 
-/// The rows of a `values`, whose parameters begin at number `first`: so many each.
-fn values<const N: usize>(length: usize, first: usize, row: impl Fn([String; N]) -> String) -> String {
-    let rows = (0..length).map(|n| {
-        let parameters = std::array::from_fn(|column| format!("${}", first + n * N + column));
-        format!("({})", row(parameters))
-    });
-    rows.collect::<Vec<_>>().join(", ")
+/// What became of messages to these boxes, as one value: `[[last_at, seen_at, stored], …]` in JSON, in the order of the boxes,
+/// with `stored` 1 if there is a message under the cursor that was taken last, else 0. Each database has its own words to
+/// `gather` a row's `[…]` in order.
+pub(super) fn outcomes(gather: &str) -> ForMany {
+    ForMany::new(LENGTHS, |length| {
+        let list: Vec<String> = (1..=length).map(|n| format!("${n}")).collect();
+        format!(
+            "
+    select {gather} from (
+        select pub, last_at, seen_at,
+               (select count(*) from messages where box = boxes.id and at = boxes.last_at) as stored
+        from boxes where pub in ({})) as outcomes",
+            list.join(", ")
+        )
+    })
+}
+
+/// The rows of a `values` with `N` columns, whose parameters begin at number `first`.
+fn values<const N: usize>(length: usize, first: usize) -> String {
+    let row = |n| {
+        let parameters: [String; N] = std::array::from_fn(|column| format!("${}", first + n * N + column));
+        format!("({})", parameters.join(", "))
+    };
+    (0..length).map(row).collect::<Vec<_>>().join(", ")
 }
 
 /// Looked at under a lock: whoever takes over waits for what is stored until then.
@@ -101,7 +120,7 @@ const OWNER: &str = "select instance from relay_owner where id = 1 for share";
 const WHY_NOT: &str = "
     select count(case when tag = $2 and data = $3 then 1 end),
            cast(case when count(*) < $6 and coalesce(sum(length(data)), 0) + length($3) <= $7 then 1 else 0 end as bigint)
-    from messages where box = $1 and stored_at > $4 - $5";
+    from messages where box = (select id from boxes where pub = $1) and stored_at > $4 - $5";
 
 const HOLDS: &str = "
     select messages.at from boxes join messages on messages.box = boxes.id
@@ -136,7 +155,7 @@ static NOTE_CHECKS: LazyLock<ForMany> = LazyLock::new(|| {
 });
 
 /// A statement about some boxes, written out for a few lengths, so that a connection prepares few.
-struct ForMany(Vec<(usize, String)>);
+pub(super) struct ForMany(Vec<(usize, String)>);
 
 impl ForMany {
     /// `lengths` rise, from 1.
@@ -155,12 +174,6 @@ impl ForMany {
     /// The shortest that takes so many boxes, or the longest there is; and its length.
     fn for_all(&'static self, count: usize) -> (&'static str, usize) {
         let fits = self.0.iter().find(|(length, _)| *length >= count).or(self.0.last());
-        fits.map_or(("", count), |(length, text)| (text, *length))
-    }
-
-    /// The longest that takes no more than so many boxes, at least one; and its length.
-    fn for_some(&'static self, count: usize) -> (&'static str, usize) {
-        let fits = self.0.iter().rfind(|(length, _)| *length <= count).or(self.0.first());
         fits.map_or(("", count), |(length, text)| (text, *length))
     }
 }
@@ -220,21 +233,9 @@ const READ_SECRET: &str = "select secret from relay_secret";
 /// A check is noted at most this often.
 const NOTE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A cursor that was taken for a message: the box's id, the cursor, when the box's owner was seen, and the time.
-#[derive(Clone, Copy)]
-struct Cursor {
-    row: i64,
-    at: i64,
-    seen_at: i64,
-    now: i64,
-}
-
-impl Cursor {
-    /// What the box holds once its message is stored.
-    fn known(self) -> Known {
-        Known { newest: Some((At::from(self.at), self.now)), noted_until: noted_until(self.seen_at) }
-    }
-}
+/// What became of a message's box, as `outcomes` says it: its last cursor, when its owner was seen, and whether there is a
+/// message under that cursor.
+type Outcome = (i64, i64, u8);
 
 /// Until when a check needs no note, after one that was noted then.
 fn noted_until(seen_at: i64) -> i64 {
@@ -272,6 +273,8 @@ pub(super) struct Tables<DB: Database> {
     pub(super) room: Arc<Room>,
     /// Where nobody else writes.
     pub(super) index: Option<Arc<Index>>,
+    /// In this database's words.
+    pub(super) outcomes: &'static ForMany,
     /// Where others could write all the same: whom the database is to name as its owner, for this one to store messages.
     pub(super) owner: Option<Option<i64>>,
     /// By how much the database's clock is ahead of this machine's, in microseconds.
@@ -295,6 +298,7 @@ impl<DB: Database> Clone for Tables<DB> {
             room: self.room.clone(),
             index: self.index.clone(),
             fold: self.fold.clone(),
+            outcomes: self.outcomes,
             owner: self.owner,
             ahead: self.ahead.clone(),
             clock: self.clock.clone(),
@@ -413,7 +417,7 @@ fn rounds(batch: &[Append]) -> Vec<Vec<(usize, &Append)>> {
 fn group(rest: &[(usize, &Append)]) -> usize {
     let is_limited = |append: &Append| append.under.is_some_and(|under| under.boxes.is_some());
     let free = rest.iter().take_while(|(_, append)| !is_limited(append)).count();
-    INSERT.for_some(free.max(1)).1
+    free.max(1)
 }
 
 /// The first 8 bytes of the SHA-256. Only narrows the search: bytes are compared in full.
@@ -558,6 +562,10 @@ where
                 return Err(displaced());
             }
         }
+        let (now,): (i64,) = match self.now() {
+            Some(now) => (now,),
+            None => sqlx::query_as(NOW).bind(self.now()).fetch_one(&mut *transaction).await?,
+        };
         let mut results: Vec<_> = batch.iter().map(|_| (Appended::NoMoreBoxes, None)).collect();
         for round in rounds(batch) {
             let mut rest = round.as_slice();
@@ -569,7 +577,7 @@ where
                 {
                     continue;
                 }
-                let appended = self.append_group(&mut transaction, group).await?;
+                let appended = self.append_group(&mut transaction, group, now).await?;
                 for ((n, _), result) in group.iter().zip(appended) {
                     results[*n] = result;
                 }
@@ -579,84 +587,93 @@ where
         Ok(results)
     }
 
-    /// Messages to different boxes. What became of each, and what its box holds then.
+    /// Messages to different boxes, in the order of those. What became of each, and what its box holds then.
     async fn append_group(
         &self,
         connection: &mut DB::Connection,
         group: &[(usize, &Append)],
+        now: i64,
     ) -> Result<Vec<(Appended, Option<Known>)>, sqlx::Error> {
-        let (text, _) = TAKE_CURSORS.for_some(group.len());
-        let mut take = sqlx::query_as(text).bind(self.now());
-        for (_, append) in group {
+        let group: Vec<&Append> = group.iter().map(|(_, append)| *append).collect();
+        let (text, length) = TAKE_CURSORS.for_all(group.len());
+        let mut take = sqlx::query(text).bind(now);
+        for append in &group {
             take = take.bind(append.key.as_bytes().to_vec()).bind(append.under.map(|under| under.key));
         }
-        let rows: Vec<(i64, Vec<u8>, i64, i64, i64)> = take.fetch_all(&mut *connection).await?;
-        let mut cursors: HashMap<Vec<u8>, Cursor> = rows
-            .into_iter()
-            .map(|(row, key, at, seen_at, now)| (key, Cursor { row, at, seen_at, now }))
-            .collect();
-        let taken: Vec<(&Append, Cursor)> = group
-            .iter()
-            .filter_map(|(_, append)| Some((*append, cursors.remove(append.key.as_bytes().as_slice())?)))
-            .collect();
-        if taken.len() < group.len() {
-            return Err(sqlx::Error::RowNotFound);
+        for _ in group.len()..length {
+            take = take.bind(Vec::new()).bind(None::<i64>);
         }
-        let stored = self.insert(connection, &taken).await?;
+        take.execute(&mut *connection).await?;
         let mut results = Vec::with_capacity(group.len());
-        for (append, cursor) in taken {
-            let appended = if stored.contains(&cursor.row) {
-                Appended::Stored(At::from(cursor.at))
-            } else {
-                self.append_again(connection, append, cursor).await?
-            };
-            let known = matches!(appended, Appended::Stored(_)).then(|| cursor.known());
+        for (append, outcome) in group.iter().zip(self.insert(connection, &group, now).await?) {
+            let (last_at, seen_at, _) = outcome;
+            let appended = self.append_again(connection, append, outcome, now).await?;
+            let known = matches!(appended, Appended::Stored(_))
+                .then(|| Known { newest: Some((At::from(last_at), now)), noted_until: noted_until(seen_at) });
             results.push((appended, known));
         }
         Ok(results)
     }
 
-    /// The boxes' ids of what was stored.
+    /// Stores what may be stored of messages to different boxes, whose cursors were taken.
     async fn insert(
         &self,
         connection: &mut DB::Connection,
-        taken: &[(&Append, Cursor)],
-    ) -> Result<HashSet<i64>, sqlx::Error> {
-        let (text, _) = INSERT.for_some(taken.len());
+        group: &[&Append],
+        now: i64,
+    ) -> Result<Vec<Outcome>, sqlx::Error> {
+        let (text, length) = INSERT.for_all(group.len());
         let cap = self.keep.box_cap;
-        let mut insert = sqlx::query_as(text)
+        let mut insert = sqlx::query(text)
+            .bind(now)
             .bind(self.message_ttl())
             .bind(cap.map(|cap| i64::from(cap.messages)))
             .bind(cap.map(|cap| i64::from(cap.bytes)))
             .bind(cap.map(|cap| i64::from(cap.messages_per_sender)));
-        for (append, cursor) in taken {
+        for append in group {
             insert = insert
-                .bind(cursor.row)
-                .bind(cursor.at)
-                .bind(cursor.now)
+                .bind(append.key.as_bytes().to_vec())
                 .bind(tag(&append.data))
                 // Without shares nobody needs to know.
                 .bind(append.sender.filter(|_| cap.is_some_and(|cap| cap.has_shares())))
                 .bind(append.data.clone());
         }
-        let rows: Vec<(i64,)> = insert.fetch_all(connection).await?;
-        Ok(rows.into_iter().map(|(row,)| row).collect())
+        for _ in group.len()..length {
+            insert = insert.bind(Vec::new()).bind(0i64).bind(None::<i64>).bind(Vec::new());
+        }
+        insert.execute(&mut *connection).await?;
+
+        let (text, length) = self.outcomes.for_all(group.len());
+        let keys = filled_up(group.iter().map(|append| append.key.as_bytes().to_vec()), length);
+        let ask = keys.fold(sqlx::query_as(text), |ask, key| ask.bind(key));
+        let (outcomes,): (Vec<u8>,) = ask.fetch_one(connection).await?;
+        let outcomes: Vec<Outcome> =
+            serde_json::from_slice(&outcomes).map_err(|error| sqlx::Error::Decode(error.into()))?;
+        if outcomes.len() == group.len() { Ok(outcomes) } else { Err(sqlx::Error::RowNotFound) }
     }
 
-    /// Why a message was not stored; once more, for what kept it out may have been deleted before it was looked for.
+    /// What became of a message. If it was not stored, why; and tries once more, for what kept it out may have been deleted
+    /// before it was looked for.
     async fn append_again(
         &self,
         connection: &mut DB::Connection,
         append: &Append,
-        cursor: Cursor,
+        outcome: Outcome,
+        now: i64,
     ) -> Result<Appended, sqlx::Error> {
-        if let Some(why) = self.why_not(connection, append, cursor).await? {
-            return Ok(why);
+        let mut outcome = outcome;
+        for last in [false, true] {
+            if let (at, _, 1) = outcome {
+                return Ok(Appended::Stored(At::from(at)));
+            }
+            if let Some(why) = self.why_not(connection, append, now).await? {
+                return Ok(why);
+            }
+            if !last && let [again] = self.insert(connection, &[append], now).await?.as_slice() {
+                outcome = *again;
+            }
         }
-        if !self.insert(connection, &[(append, cursor)]).await?.is_empty() {
-            return Ok(Appended::Stored(At::from(cursor.at)));
-        }
-        Ok(self.why_not(connection, append, cursor).await?.unwrap_or(Appended::ShareUsed))
+        Ok(Appended::ShareUsed)
     }
 
     /// Nothing, if the box neither has it nor is full.
@@ -664,13 +681,13 @@ where
         &self,
         connection: &mut DB::Connection,
         append: &Append,
-        cursor: Cursor,
+        now: i64,
     ) -> Result<Option<Appended>, sqlx::Error> {
         let (same, has_room): (i64, i64) = sqlx::query_as(WHY_NOT)
-            .bind(cursor.row)
+            .bind(append.key.as_bytes().to_vec())
             .bind(tag(&append.data))
             .bind(append.data.clone())
-            .bind(cursor.now)
+            .bind(now)
             .bind(self.message_ttl())
             .bind(self.keep.box_cap.map(|cap| i64::from(cap.messages)))
             .bind(self.keep.box_cap.map(|cap| i64::from(cap.bytes)))

@@ -5,7 +5,7 @@ use std::{
     io::{ErrorKind, Read as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use super::{
     fold::Fold,
     migrations,
     room::Room,
-    sql::{SqlStore, Tables},
+    sql::{ForMany, SqlStore, Tables, outcomes},
 };
 use crate::clock::Clock;
 
@@ -39,6 +39,10 @@ const BEGIN: &str = "begin immediate";
 /// How long an operator's command waits for its turn to write. The relay may write without a pause, and SQLite keeps no
 /// queue: who waits asks again every 100 ms.
 const ADMIN_PATIENCE: Duration = Duration::from_secs(60);
+
+static OUTCOMES: LazyLock<ForMany> = LazyLock::new(|| {
+    outcomes("cast(json_group_array(json_array(last_at, seen_at, stored) order by pub) as blob)")
+});
 
 const NOT_OURS: &str = "it is the SQLite database of another program; it was left as it is";
 const FOLDER: &str = "it is a folder: name a file in it";
@@ -109,6 +113,7 @@ fn tables(
         room: Arc::new(Room::new(keep.max_bytes)),
         index: Some(Arc::default()),
         fold: None,
+        outcomes: &OUTCOMES,
         owner: None,
         ahead: Arc::default(),
         clock,
