@@ -80,31 +80,45 @@ fn schedule(
     recipient: &[u8],
 ) -> Result<(LessSafeKey, Nonce), Unspecified> {
     let shared = agree(private, UnparsedPublicKey::new(&ECDH_P384, other), Unspecified, |dh| {
-        let prk = extract(KEM, &[], b"eae_prk", dh);
-        Ok(expand(KEM, prk.as_ref(), b"shared_secret", &[enc, recipient].concat(), 48))
+        let prk = extract(HMAC_SHA384, KEM, &[], b"eae_prk", dh);
+        Ok(expand(HMAC_SHA384, KEM, prk.as_ref(), b"shared_secret", &[enc, recipient].concat(), 48))
     })?;
-    let id = extract(SUITE, &[], b"psk_id_hash", &[]);
-    let info = extract(SUITE, &[], b"info_hash", INFO);
+    let id = extract(HMAC_SHA384, SUITE, &[], b"psk_id_hash", &[]);
+    let info = extract(HMAC_SHA384, SUITE, &[], b"info_hash", INFO);
     let context = [[0].as_slice(), id.as_ref(), info.as_ref()].concat();
-    let secret = extract(SUITE, shared.as_ref(), b"secret", &[]);
-    let key = expand(SUITE, secret.as_ref(), b"key", &context, 32);
-    let nonce = expand(SUITE, secret.as_ref(), b"base_nonce", &context, 12);
+    let secret = extract(HMAC_SHA384, SUITE, shared.as_ref(), b"secret", &[]);
+    let key = expand(HMAC_SHA384, SUITE, secret.as_ref(), b"key", &context, 32);
+    let nonce = expand(HMAC_SHA384, SUITE, secret.as_ref(), b"base_nonce", &context, 12);
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key.as_ref()[..32])?);
     Ok((key, Nonce::try_assume_unique_for_key(&nonce.as_ref()[..12])?))
 }
 
 /// LabeledExtract (section 4).
-fn extract(suite: &[u8], salt: &[u8], label: &[u8], secret: &[u8]) -> hmac::Tag {
-    mac(salt, &[b"HPKE-v1", suite, label, secret])
+pub(crate) fn extract(
+    hash: hmac::Algorithm,
+    suite: &[u8],
+    salt: &[u8],
+    label: &[u8],
+    secret: &[u8],
+) -> hmac::Tag {
+    mac(hash, salt, &[b"HPKE-v1", suite, label, secret])
 }
 
-/// LabeledExpand (section 4), of which one block of 48 bytes is enough for everything here.
-fn expand(suite: &[u8], prk: &[u8], label: &[u8], info: &[u8], length: u16) -> hmac::Tag {
-    mac(prk, &[&length.to_be_bytes(), b"HPKE-v1", suite, label, info, &[1]])
+/// LabeledExpand (section 4), of which one block of the hash is enough for everything here.
+pub(crate) fn expand(
+    hash: hmac::Algorithm,
+    suite: &[u8],
+    secret: &[u8],
+    label: &[u8],
+    info: &[u8],
+    length: u16,
+) -> hmac::Tag {
+    mac(hash, secret, &[&length.to_be_bytes(), b"HPKE-v1", suite, label, info, &[1]])
 }
 
-fn mac(key: &[u8], parts: &[&[u8]]) -> hmac::Tag {
-    let mut mac = hmac::Context::with_key(&hmac::Key::new(HMAC_SHA384, key));
+/// HMAC of the parts, one after the other.
+pub(crate) fn mac(hash: hmac::Algorithm, key: &[u8], parts: &[&[u8]]) -> hmac::Tag {
+    let mut mac = hmac::Context::with_key(&hmac::Key::new(hash, key));
     parts.iter().for_each(|part| mac.update(part));
     mac.sign()
 }

@@ -19,7 +19,7 @@ use crate::{Outcome, machine, server::Server};
 const LARGEST_REPLY: usize = 16 * 1024;
 
 /// How long a reply may take before the run has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a run asks, and what it makes of the replies.
 pub(crate) trait Script {
@@ -107,7 +107,9 @@ impl Client {
         let poll = Poll::new()?;
         let mut connections = Vec::with_capacity(count);
         for n in 0..count {
-            let mut stream = TcpStream::from_std(connect_from(source(n), server.address)?);
+            let stream = connect(n, server.address)?;
+            stream.set_nonblocking(true)?;
+            let mut stream = TcpStream::from_std(stream);
             poll.registry().register(&mut stream, Token(n), Interest::READABLE | Interest::WRITABLE)?;
             connections.push(Connection {
                 stream,
@@ -157,12 +159,12 @@ fn source(n: usize) -> Ipv4Addr {
     Ipv4Addr::new(127, 1 + high, low, 1)
 }
 
-fn connect_from(source: Ipv4Addr, server: SocketAddr) -> Outcome<BlockingStream> {
+/// Connection n, from its own address.
+pub(crate) fn connect(n: usize, server: SocketAddr) -> Outcome<BlockingStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&SocketAddrV4::new(source, 0).into())?;
+    socket.bind(&SocketAddrV4::new(source(n), 0).into())?;
     socket.connect(&server.into())?;
     socket.set_tcp_nodelay(true)?;
-    socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
 
@@ -325,7 +327,7 @@ impl Connection {
 ///
 /// # Errors
 /// If it is not a success: what it was.
-fn body(reply: &[u8]) -> Outcome<Option<std::ops::Range<usize>>> {
+pub(crate) fn body(reply: &[u8]) -> Outcome<Option<std::ops::Range<usize>>> {
     let Some(head) = reply.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(None);
     };

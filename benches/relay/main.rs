@@ -14,6 +14,7 @@ mod hpke;
 mod lab;
 mod load;
 mod machine;
+mod peers;
 mod pgbench;
 mod postgres;
 mod profile;
@@ -30,6 +31,7 @@ use connectoid::clock::{Clock as _, SystemClock};
 
 use crate::{
     lab::{Extent, Lab},
+    peers::PEERS,
     report::Found,
     rows::{ROWS, cost::WAIT},
 };
@@ -46,6 +48,14 @@ struct Options {
     /// Only these rows
     #[arg(long, value_name = "ROW", value_delimiter = ',', value_parser = PossibleValuesParser::new(ROWS.iter().map(|row| row.name)))]
     only: Vec<String>,
+
+    /// The relay beside its peers, each delivering messages, instead of the rows
+    #[arg(long, conflicts_with = "only")]
+    peers: bool,
+
+    /// That with these peers only
+    #[arg(long, conflicts_with = "only", value_name = "PEER", value_delimiter = ',', value_parser = PossibleValuesParser::new(PEERS.iter().map(|peer| peer.name)))]
+    only_peers: Vec<String>,
 
     /// How often each row is measured, in turn with what it is compared with; the median counts
     #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
@@ -115,11 +125,14 @@ fn measure(options: &Options) -> Outcome<()> {
     if extent.length.is_zero() {
         return Err("--seconds must be more than 0".into());
     }
+    if options.peers || !options.only_peers.is_empty() {
+        return measure_peers(options, extent);
+    }
     let lab = Lab::new(extent, options.program.clone(), &options.folder)?;
     if options.counts {
         return count(&lab, options);
     }
-    let began = machine::load();
+    let began = began(&extent);
     let mut found = Vec::new();
     for row in
         ROWS.iter().filter(|row| options.only.is_empty() || options.only.iter().any(|name| name == row.name))
@@ -134,7 +147,7 @@ fn measure(options: &Options) -> Outcome<()> {
         if found.is_empty() {
             continue;
         }
-        let text = text(&found, &extent, &began);
+        let text = text(&found, &began);
         print(&text);
         if let Some(docs) = docs {
             document::write_part(&docs.join("performance.md"), part, &text)?;
@@ -162,20 +175,31 @@ fn count(lab: &Lab, options: &Options) -> Outcome<()> {
 /// The parts of the document that are written.
 const PARTS: [&str; 2] = ["relay", "cost"];
 
+/// The job that counts, by the relay and by its peers.
+fn measure_peers(options: &Options, extent: Extent) -> Outcome<()> {
+    // They are built with all cores: the lab takes its own.
+    let peers = peers::fetch(&options.only_peers)?;
+    let lab = Lab::new(extent, options.program.clone(), &options.folder)?;
+    let began = began(&extent);
+    let text = format!("{began}\n{}", peers::measure(&lab, peers)?);
+    print(&text);
+    if let Some(docs) = &options.docs
+        && options.only_peers.is_empty()
+        && !options.quick
+    {
+        document::write_part(&docs.join("performance.md"), "peers", &text)?;
+    }
+    Ok(())
+}
+
 /// The picture beside the document.
 const CHART: &str = "performance-relay.svg";
 
 /// What is printed, and written into the document.
-fn text(found: &[&Found], extent: &Extent, load: &str) -> String {
+fn text(found: &[&Found], began: &str) -> String {
     let lines: Vec<_> = found.iter().flat_map(|found| &found.lines).collect();
     let missed = lines.iter().filter(|line| line.verdict() == "missed").count();
-    let mut text = format!(
-        "{}, on {}; {} rounds of {} s each. {load} processes wanted a core when it began.\n",
-        date(),
-        machine::about(),
-        extent.rounds,
-        extent.length.as_secs_f64(),
-    );
+    let mut text = began.to_owned();
     let disturbed = lines.iter().filter(|line| line.disturbed).count();
     if disturbed > 0 {
         text += &format!("\n**Other processes were at work: {disturbed} figures say little.**\n");
@@ -189,6 +213,18 @@ fn text(found: &[&Found], extent: &Extent, load: &str) -> String {
         text += &format!("\n![Each figure against what it must be]({CHART})\n");
     }
     text
+}
+
+/// When and where this is measured, and how often.
+fn began(extent: &Extent) -> String {
+    format!(
+        "{}, on {}; {} rounds of {} s each. {} processes wanted a core when it began.\n",
+        date(),
+        machine::about(),
+        extent.rounds,
+        extent.length.as_secs_f64(),
+        machine::load(),
+    )
 }
 
 /// Today, UTC.

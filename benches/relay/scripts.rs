@@ -44,7 +44,7 @@ impl Script for About<'_> {
 }
 
 /// Whether a reply has these words.
-fn expect(body: &[u8], words: &str) -> Outcome<()> {
+pub(crate) fn expect(body: &[u8], words: &str) -> Outcome<()> {
     if body.windows(words.len()).any(|part| part == words.as_bytes()) {
         return Ok(());
     }
@@ -97,7 +97,7 @@ impl Script for Asking<'_> {
     }
 }
 
-fn question(body: &[u8]) -> Outcome<&str> {
+pub(crate) fn question(body: &[u8]) -> Outcome<&str> {
     expect(body, r#""found":true"#)?;
     Ok(field(body, r#""question":""#).ok_or("there is no question in the reply")?)
 }

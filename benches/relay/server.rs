@@ -6,6 +6,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -13,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     Outcome, constant,
+    load::{PATIENCE, now},
     machine::{self, Cores, Memory},
 };
 
@@ -50,16 +52,46 @@ impl Server {
     /// program. On the server's core, or without
     /// one on this program's.
     pub(crate) fn relay(
-        mut command: Command,
+        command: Command,
         cores: Option<Cores>,
         database: &str,
         log: &Path,
         options: &[&str],
     ) -> Outcome<Self> {
-        command.args(["serve", "--listen", "127.0.0.1:0", "--url", RELAY]).args(ROOM).args(options);
-        // Not as an option, where other users would see a password.
-        command.env_clear().env("CONNECTOID_DATABASE", database).stderr(File::create(log)?);
+        let mut command = Self::relay_command(command, "127.0.0.1:0", database);
+        command.args(options).stderr(File::create(log)?);
         Self::start(command, cores)
+    }
+
+    /// What starts the relay.
+    pub(crate) fn relay_command(mut command: Command, listen: &str, database: &str) -> Command {
+        command.args(["serve", "--listen", listen, "--url", RELAY]).args(ROOM);
+        // Not as an option, where other users would see a password.
+        command.env_clear().env("CONNECTOID_DATABASE", database);
+        command
+    }
+
+    /// Any server that listens at this address soon after it has started; what it says goes into a file.
+    pub(crate) fn listening(
+        mut command: Command,
+        cores: Cores,
+        address: SocketAddr,
+        log: &Path,
+    ) -> Outcome<Self> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let log_file = File::options().create(true).append(true).open(log)?;
+        command.stdin(Stdio::null()).stdout(log_file.try_clone()?).stderr(log_file);
+        let child = cores.on_servers(|| command.spawn())?.map_err(|error| format!("{name}: {error}"))?;
+        let mut server = Self { child, address };
+        let start = now();
+        while TcpStream::connect(address).is_err() {
+            if now() - start > PATIENCE || server.child.try_wait()?.is_some() {
+                let said = std::fs::read_to_string(log)?;
+                return Err(format!("{name} did not start; it said:\n{said}").into());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(server)
     }
 
     /// The server that answers every request with `reply`.
@@ -115,6 +147,34 @@ impl Server {
         Ok(value.ok_or_else(|| format!("the relay has no metric {name}"))?.parse()?)
     }
 
+    /// Ends it at once, as a crash would.
+    pub(crate) fn kill(&self) -> Outcome<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::KILL)?)
+    }
+
+    /// Has the server end that this process started, as strace does, and waits for both.
+    pub(crate) fn end_traced(mut self) -> Outcome<()> {
+        for traced in self.children() {
+            kill_process(traced, Signal::TERM)?;
+        }
+        let start = now();
+        while self.child.try_wait()?.is_none() {
+            if now() - start > PATIENCE {
+                return Err("the server did not end when it was told to".into());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// The processes that it started itself.
+    fn children(&self) -> Vec<Pid> {
+        let own = self.child.id();
+        let children =
+            std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
+        children.split_whitespace().filter_map(|child| Pid::from_raw(child.parse().ok()?)).collect()
+    }
+
     /// Has it end as an operator would: the database's log is folded into its file.
     pub(crate) fn stop(mut self) -> Outcome<()> {
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
@@ -125,6 +185,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // strace would leave behind what it traces.
+        for child in self.children() {
+            _ = kill_process(child, Signal::KILL);
+        }
         drop(self.child.kill());
         drop(self.child.wait());
     }
