@@ -5,10 +5,13 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     fmt,
-    hash::{BuildHasher as _, Hash, RandomState},
+    hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState},
     num::NonZeroU32,
     str::FromStr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -146,6 +149,7 @@ pub struct Limiter {
     levels: Mutex<Levels>,
     hasher: RandomState,
     clock: Arc<dyn Clock>,
+    now: Now,
     metrics: Arc<Metrics>,
     most_boxes: u32,
 }
@@ -192,7 +196,8 @@ impl Limiter {
     }
 
     fn remembering(most_keys: usize, rates: Rates, clock: Arc<dyn Clock>, metrics: Arc<Metrics>) -> Self {
-        let level = |rate: Rate, times| Level::new(rate.quota(times), most_keys, clock.clone());
+        let now = Now::default();
+        let level = |rate: Rate, times| Level::new(rate.quota(times), most_keys, now.clone());
         let by_source = |rate: Rate| BySource { source: level(rate, 1), network: level(rate, NETWORK) };
         let levels = Levels {
             send: rates.send.map(by_source),
@@ -201,7 +206,7 @@ impl Limiter {
             receive: rates.receive.map(by_source),
         };
         let most_boxes = rates.most_boxes();
-        Self { levels: Mutex::new(levels), hasher: RandomState::new(), clock, metrics, most_boxes }
+        Self { levels: Mutex::new(levels), hasher: RandomState::new(), clock, now, metrics, most_boxes }
     }
 
     /// Counts a request, if it is within the rates. One that is refused costs nothing.
@@ -258,6 +263,7 @@ impl Limiter {
     /// Forgets who has asked for nothing lately, which changes no outcome: their buckets are full.
     pub fn forget_idle(&self) {
         let levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        self.now.set(&*self.clock);
         for (_, level) in levels.all() {
             level.forget_idle();
         }
@@ -291,9 +297,10 @@ impl Limiter {
     fn take<'a>(&self, cost: u32, what: &str, asked: impl Iterator<Item = Asked<'a>>) -> Result<(), Refusal> {
         let cost = NonZeroU32::new(cost).unwrap_or(NonZeroU32::MIN);
         let asked: Vec<Asked<'_>> = asked.collect();
+        let now = self.now.set(&*self.clock);
         let mut longest: Option<(Duration, &Asked<'_>)> = None;
         for one in &asked {
-            if let Err(wait) = one.level.ask(Step::Look(one.key), cost, self.clock.elapsed())
+            if let Err(wait) = one.level.ask(Step::Look(one.key), cost, now)
                 && longest.is_none_or(|(longest, _)| wait > longest)
             {
                 longest = Some((wait, one));
@@ -309,7 +316,7 @@ impl Limiter {
         }
         for Asked { level, key, .. } in &asked {
             // It was there a moment ago, and the lock is held.
-            let _ = level.ask(Step::Take(*key), cost, self.clock.elapsed());
+            let _ = level.ask(Step::Take(*key), cost, now);
         }
         Ok(())
     }
@@ -322,21 +329,22 @@ impl Limiter {
 
 /// Buckets that fill at one rate.
 struct Level {
-    limiter: RateLimiter<Step, Buckets, Monotonic, NoOpMiddleware<Duration>>,
+    limiter: RateLimiter<Step, Buckets, Now, NoOpMiddleware<Nanos>>,
     most_keys: usize,
-    forgot: Cell<Duration>,
+    forgot: Cell<Nanos>,
 }
 
 impl Level {
-    fn new(quota: Quota, most_keys: usize, clock: Arc<dyn Clock>) -> Self {
-        let forgot = Cell::new(clock.elapsed());
-        let limiter = RateLimiter::new(quota, Buckets::new(most_keys), Monotonic(clock));
+    fn new(quota: Quota, most_keys: usize, now: Now) -> Self {
+        let forgot = Cell::new(now.get());
+        let limiter = RateLimiter::new(quota, Buckets::new(most_keys), now);
         Self { limiter, most_keys, forgot }
     }
 
     /// The error is how long to wait.
-    fn ask(&self, step: Step, cost: NonZeroU32, now: Duration) -> Result<(), Duration> {
-        if self.limiter.len() >= self.most_keys && now.saturating_sub(self.forgot.get()) >= FORGET_AGAIN {
+    fn ask(&self, step: Step, cost: NonZeroU32, now: Nanos) -> Result<(), Duration> {
+        let forgot = Duration::from(now.saturating_sub(self.forgot.get()));
+        if self.limiter.len() >= self.most_keys && forgot >= FORGET_AGAIN {
             self.forgot.set(now);
             self.limiter.retain_recent();
         }
@@ -362,7 +370,7 @@ enum Step {
 
 /// When each bucket is full again, as `governor` counts it (a key's theoretical arrival time). Absent: full.
 struct Buckets {
-    own: RefCell<HashMap<u64, Nanos>>,
+    own: RefCell<HashMap<u64, Nanos, BuildHasherDefault<AsItIs>>>,
     shared: Vec<Cell<Nanos>>,
     most_keys: usize,
 }
@@ -414,14 +422,48 @@ impl ShrinkableKeyedStateStore<Step> for Buckets {
     }
 }
 
-/// Our clock, for `governor`.
-struct Monotonic(Arc<dyn Clock>);
+/// Our clock, for `governor`: read once for each request, which asks up to three levels twice.
+#[derive(Debug, Clone, Default)]
+struct Now(Arc<AtomicU64>);
 
-impl governor::clock::Clock for Monotonic {
-    type Instant = Duration;
+impl Now {
+    /// As the clock shows it from now on.
+    fn set(&self, clock: &dyn Clock) -> Nanos {
+        let now = Nanos::from(clock.elapsed());
+        self.0.store(now.as_u64(), Relaxed);
+        now
+    }
 
-    fn now(&self) -> Duration {
-        self.0.elapsed()
+    fn get(&self) -> Nanos {
+        Nanos::new(self.0.load(Relaxed))
+    }
+}
+
+impl governor::clock::Clock for Now {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        self.get()
+    }
+}
+
+/// For keys that are hashes already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0 << 8 | u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
     admin::schema_of,
     migrations, notify,
     room::Room,
-    sql::{ForMany, SqlStore, Tables, outcomes},
+    sql::{Batches, SqlStore, Tables},
 };
 use crate::clock::{Clock, micros};
 
@@ -33,10 +33,10 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// a database may have as its default.
 const BEGIN: &str = "begin isolation level read committed";
 
-static OUTCOMES: LazyLock<ForMany> = LazyLock::new(|| {
-    outcomes(
-        "convert_to(cast(json_agg(json_build_array(last_at, seen_at, stored) order by pub) as text), 'UTF8')",
-    )
+static BATCHES: LazyLock<Batches> = LazyLock::new(|| {
+    let gather =
+        "convert_to(cast(json_agg(json_build_array(last_at, seen_at, stored) order by pub) as text), 'UTF8')";
+    Batches::new(gather, |text| text)
 });
 
 /// Waits for the transactions that look at the row. What they stored is seen by whoever looks from then on.
@@ -87,7 +87,7 @@ pub(super) async fn open(
         room: Arc::new(Room::new(keep.max_bytes)),
         index: is_sole.then(Arc::default),
         fold: None,
-        outcomes: &OUTCOMES,
+        batches: &BATCHES,
         owner: Some(owner),
         ahead: Arc::default(),
         clock,

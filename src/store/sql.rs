@@ -37,80 +37,92 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a store that is closed tries to tell other instances what came last.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// The lengths of the statements about messages that come together. A statement gives no row for each message: on SQLite a
-/// row is a change of threads. What a shorter batch leaves empty is a row whose box has no name.
-const LENGTHS: [usize; 4] = [1, 8, 64, 256];
+/// The statements about messages that come together, as a database takes them best. They give no row for each message: on
+/// SQLite a row is a change of threads. What a shorter batch leaves empty is a row whose box has no name.
+pub(super) struct Batches {
+    take_cursors: ForMany,
+    insert: ForMany,
+    outcomes: ForMany,
+}
+
+impl Batches {
+    const LENGTHS: [usize; 4] = [1, 8, 64, 256];
+
+    /// `gather` is this database's word for the rows' JSON arrays in one, in the order of `pub`, as bytes. `write` writes a
+    /// statement, whose parameters `$1`, `$2`, … stand in their order, once each, as this database likes it.
+    pub(super) fn new(gather: &str, write: impl Fn(String) -> String) -> Self {
+        let for_many =
+            |text: &dyn Fn(usize) -> String| ForMany::new(Self::LENGTHS, |length| write(text(length)));
+        Self {
+            take_cursors: for_many(&|length| take_cursors(&values::<2>(length, 2))),
+            insert: for_many(&|length| insert(&values::<4>(length, 6))),
+            outcomes: for_many(&|length| outcomes(gather, &list(length, 1))),
+        }
+    }
+}
 
 /// Locks the boxes' rows, making those that are missing, and takes the next cursor of each: max(last_at + 1, now). The
 /// locks are held until the commit, so commits of one box come in the order of their cursors. A cursor taken outside the
 /// lock loses acknowledged mail: a reader may see a later one committed first and ask from there on.
-static TAKE_CURSORS: LazyLock<ForMany> = LazyLock::new(|| {
-    ForMany::new(LENGTHS, |length| {
-        format!(
-            "
-    with new (pub, api_key) as (values {})
+fn take_cursors(rows: &str) -> String {
+    format!(
+        "
+    with given (now) as (values ($1)), new (pub, api_key) as (values {rows})
     insert into boxes (pub, last_at, seen_at, api_key)
-    select pub, $1, $1, api_key from new where length(pub) > 0
+    select pub, now, now, api_key from given cross join new where length(pub) > 0
     on conflict (pub) do update set last_at =
-        case when boxes.last_at < excluded.last_at then excluded.last_at else boxes.last_at + 1 end",
-            values::<2>(length, 2)
-        )
-    })
-});
+        case when boxes.last_at < excluded.last_at then excluded.last_at else boxes.last_at + 1 end"
+    )
+}
 
 /// Stores these messages, each to a box of its own, under the cursor that was taken; but not those whose box holds it
 /// already or is full.
 ///
-/// A sender may have `$5` messages in the box, and none yet to get into its last quarter; a share as large as the box is
+/// A sender may have `share` messages in the box, and none yet to get into its last quarter; a share as large as the box is
 /// no share.
-static INSERT: LazyLock<ForMany> = LazyLock::new(|| {
-    ForMany::new(LENGTHS, |length| {
-        format!(
-            "
-    with new (pub, tag, sender, data) as (values {})
+fn insert(rows: &str) -> String {
+    format!(
+        "
+    with given (now, ttl, most, most_bytes, share) as (values ($1, $2, $3, $4, $5)),
+         new (pub, tag, sender, data) as (values {rows})
     insert into messages (box, at, stored_at, tag, sender, data)
-    select boxes.id, boxes.last_at, $1, new.tag, new.sender, new.data
-    from new cross join boxes
+    select boxes.id, boxes.last_at, now, new.tag, new.sender, new.data
+    from given cross join new cross join boxes
     where boxes.pub = new.pub
       and not exists (select 1 from messages as same
                       where same.box = boxes.id and same.tag = new.tag and same.data = new.data
-                        and same.stored_at > $1 - $2)
-      and ($3 is null or (
-        select messages < $3 and bytes <= $4 and own < $5
-               and (own = 0 or $5 >= $3 or (messages < $3 * 3 / 4 and bytes <= $4 * 3 / 4))
+                        and same.stored_at > now - ttl)
+      and (most is null or (
+        select messages < most and bytes <= most_bytes and own < share
+               and (own = 0 or share >= most or (messages < most * 3 / 4 and bytes <= most_bytes * 3 / 4))
         from (select count(*) as messages, coalesce(sum(length(held.data)), 0) + length(new.data) as bytes,
                      count(case when held.sender = new.sender then 1 end) as own
               from messages as held
-              where held.box = boxes.id and held.stored_at > $1 - $2) as held))",
-            values::<4>(length, 6)
-        )
-    })
-});
+              where held.box = boxes.id and held.stored_at > now - ttl) as held))"
+    )
+}
 
 /// What became of messages to these boxes, as one value: `[[last_at, seen_at, stored], …]` in JSON, in the order of the boxes,
-/// with `stored` 1 if there is a message under the cursor that was taken last, else 0. Each database has its own words to
-/// `gather` a row's `[…]` in order.
-pub(super) fn outcomes(gather: &str) -> ForMany {
-    ForMany::new(LENGTHS, |length| {
-        let list: Vec<String> = (1..=length).map(|n| format!("${n}")).collect();
-        format!(
-            "
+/// with `stored` 1 if there is a message under the cursor that was taken last, else 0.
+fn outcomes(gather: &str, list: &str) -> String {
+    format!(
+        "
     select {gather} from (
         select pub, last_at, seen_at,
                (select count(*) from messages where box = boxes.id and at = boxes.last_at) as stored
-        from boxes where pub in ({})) as outcomes",
-            list.join(", ")
-        )
-    })
+        from boxes where pub in ({list})) as outcomes"
+    )
 }
 
 /// The rows of a `values` with `N` columns, whose parameters begin at number `first`.
 fn values<const N: usize>(length: usize, first: usize) -> String {
-    let row = |n| {
-        let parameters: [String; N] = std::array::from_fn(|column| format!("${}", first + n * N + column));
-        format!("({})", parameters.join(", "))
-    };
+    let row = |n| format!("({})", list(N, first + n * N));
     (0..length).map(row).collect::<Vec<_>>().join(", ")
+}
+
+/// So many parameters, from number `first`.
+fn list(length: usize, first: usize) -> String {
+    (first..first + length).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Looked at under a lock: whoever takes over waits for what is stored until then.
@@ -155,7 +167,7 @@ static NOTE_CHECKS: LazyLock<ForMany> = LazyLock::new(|| {
 });
 
 /// A statement about some boxes, written out for a few lengths, so that a connection prepares few.
-pub(super) struct ForMany(Vec<(usize, String)>);
+struct ForMany(Vec<(usize, String)>);
 
 impl ForMany {
     /// `lengths` rise, from 1.
@@ -165,10 +177,7 @@ impl ForMany {
 
     /// A statement that ends with a list of boxes, the first of which is parameter number `first`.
     fn list(start: &str, first: usize) -> Self {
-        Self::new([1, 10, 100], |length| {
-            let list: Vec<String> = (first..first + length).map(|n| format!("${n}")).collect();
-            format!("{start}({})", list.join(", "))
-        })
+        Self::new([1, 10, 100], |length| format!("{start}({})", list(length, first)))
     }
 
     /// The shortest that takes so many boxes, or the longest there is; and its length.
@@ -233,7 +242,7 @@ const READ_SECRET: &str = "select secret from relay_secret";
 /// A check is noted at most this often.
 const NOTE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What became of a message's box, as `outcomes` says it: its last cursor, when its owner was seen, and whether there is a
+/// What became of a message's box, as [`outcomes`] says it: its last cursor, when its owner was seen, and whether there is a
 /// message under that cursor.
 type Outcome = (i64, i64, u8);
 
@@ -273,8 +282,7 @@ pub(super) struct Tables<DB: Database> {
     pub(super) room: Arc<Room>,
     /// Where nobody else writes.
     pub(super) index: Option<Arc<Index>>,
-    /// In this database's words.
-    pub(super) outcomes: &'static ForMany,
+    pub(super) batches: &'static Batches,
     /// Where others could write all the same: whom the database is to name as its owner, for this one to store messages.
     pub(super) owner: Option<Option<i64>>,
     /// By how much the database's clock is ahead of this machine's, in microseconds.
@@ -298,7 +306,7 @@ impl<DB: Database> Clone for Tables<DB> {
             room: self.room.clone(),
             index: self.index.clone(),
             fold: self.fold.clone(),
-            outcomes: self.outcomes,
+            batches: self.batches,
             owner: self.owner,
             ahead: self.ahead.clone(),
             clock: self.clock.clone(),
@@ -595,7 +603,7 @@ where
         now: i64,
     ) -> Result<Vec<(Appended, Option<Known>)>, sqlx::Error> {
         let group: Vec<&Append> = group.iter().map(|(_, append)| *append).collect();
-        let (text, length) = TAKE_CURSORS.for_all(group.len());
+        let (text, length) = self.batches.take_cursors.for_all(group.len());
         let mut take = sqlx::query(text).bind(now);
         for append in &group {
             take = take.bind(append.key.as_bytes().to_vec()).bind(append.under.map(|under| under.key));
@@ -622,7 +630,7 @@ where
         group: &[&Append],
         now: i64,
     ) -> Result<Vec<Outcome>, sqlx::Error> {
-        let (text, length) = INSERT.for_all(group.len());
+        let (text, length) = self.batches.insert.for_all(group.len());
         let cap = self.keep.box_cap;
         let mut insert = sqlx::query(text)
             .bind(now)
@@ -643,7 +651,7 @@ where
         }
         insert.execute(&mut *connection).await?;
 
-        let (text, length) = self.outcomes.for_all(group.len());
+        let (text, length) = self.batches.outcomes.for_all(group.len());
         let keys = filled_up(group.iter().map(|append| append.key.as_bytes().to_vec()), length);
         let ask = keys.fold(sqlx::query_as(text), |ask, key| ask.bind(key));
         let (outcomes,): (Vec<u8>,) = ask.fetch_one(connection).await?;

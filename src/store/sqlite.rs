@@ -19,7 +19,7 @@ use super::{
     fold::Fold,
     migrations,
     room::Room,
-    sql::{ForMany, SqlStore, Tables, outcomes},
+    sql::{Batches, SqlStore, Tables},
 };
 use crate::clock::Clock;
 
@@ -32,6 +32,9 @@ const READERS: u32 = 4;
 /// Pages of the write-ahead log with which SQLite folds it by itself, and the writer waits: 64 MiB. [`Fold`] is earlier.
 const LONGEST_LOG: &str = "16384";
 
+/// The pages of indexes that the writer keeps in memory, in KiB as SQLite wants it: with a minus.
+const WRITER_CACHE: &str = "-8192";
+
 /// A transaction that writes says so from its first statement: one that reads first and then wants to write fails at
 /// once with SQLITE_BUSY, whatever the busy timeout.
 const BEGIN: &str = "begin immediate";
@@ -40,8 +43,14 @@ const BEGIN: &str = "begin immediate";
 /// queue: who waits asks again every 100 ms.
 const ADMIN_PATIENCE: Duration = Duration::from_secs(60);
 
-static OUTCOMES: LazyLock<ForMany> = LazyLock::new(|| {
-    outcomes("cast(json_group_array(json_array(last_at, seen_at, stored) order by pub) as blob)")
+/// SQLite numbers parameters as they stand. A number of one's own is a name to it, which sqlx looks for in all of them.
+static BATCHES: LazyLock<Batches> = LazyLock::new(|| {
+    let gather = "cast(json_group_array(json_array(last_at, seen_at, stored) order by pub) as blob)";
+    Batches::new(gather, |text| {
+        let mut parts = text.split('$');
+        let start = parts.next().unwrap_or_default().to_owned();
+        parts.fold(start, |text, part| text + "?" + part.trim_start_matches(|c: char| c.is_ascii_digit()))
+    })
 });
 
 const NOT_OURS: &str = "it is the SQLite database of another program; it was left as it is";
@@ -84,8 +93,11 @@ async fn open_file(
         .journal_mode(SqliteJournalMode::Wal)
         // `ok` to a `send` means durably stored: the sync of every commit.
         .synchronous(SqliteSynchronous::Full)
-        .pragma("wal_autocheckpoint", LONGEST_LOG);
-    let write = pool(1).connect_with(options.clone()).await.map_err(|e| unreadable(path, &e))?;
+        .pragma("wal_autocheckpoint", LONGEST_LOG)
+        // Else a statement with many rows writes every page that it changes into a file of its own first, to take it back.
+        .pragma("temp_store", "memory");
+    let write = options.clone().pragma("cache_size", WRITER_CACHE);
+    let write = pool(1).connect_with(write).await.map_err(|e| unreadable(path, &e))?;
     migrations::sqlite().run(&write).await?;
     let read = pool(READERS).connect_with(options).await.map_err(|e| unreadable(path, &e))?;
     let mut tables = tables(read, write, false, keep, clock);
@@ -113,7 +125,7 @@ fn tables(
         room: Arc::new(Room::new(keep.max_bytes)),
         index: Some(Arc::default()),
         fold: None,
-        outcomes: &OUTCOMES,
+        batches: &BATCHES,
         owner: None,
         ahead: Arc::default(),
         clock,
