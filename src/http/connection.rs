@@ -299,17 +299,21 @@ impl<S> Connection<S> {
 
     /// Pending until this deadline, then an error.
     fn poll_until<T>(&mut self, by: Instant, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if self.alarm.deadline() != by {
+        if by < self.alarm.deadline() {
             self.alarm.as_mut().reset(by);
         }
-        self.alarm.as_mut().poll(cx).map(|()| {
-            if self.write_by.is_some() {
-                self.counted.closed("write");
-            } else if !self.peer.closing.load(SeqCst) {
-                self.counted.closed(if self.idle { "idle" } else { "head" });
-            }
-            Err(io::ErrorKind::TimedOut.into())
-        })
+        // A deadline moves on with every request. An alarm that is early is set anew when it rings, not each time.
+        ready!(self.alarm.as_mut().poll(cx));
+        while self.alarm.deadline() < by {
+            self.alarm.as_mut().reset(by);
+            ready!(self.alarm.as_mut().poll(cx));
+        }
+        if self.write_by.is_some() {
+            self.counted.closed("write");
+        } else if !self.peer.closing.load(SeqCst) {
+            self.counted.closed(if self.idle { "idle" } else { "head" });
+        }
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

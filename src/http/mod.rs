@@ -99,6 +99,14 @@ fn metrics_routes(config: &mut ServiceConfig) {
 
 /// Every path of the relay. Its metrics are not among them if they have a listener of their own.
 fn relay_routes(config: &mut ServiceConfig, with_metrics: bool, demo: Option<&Demo>) {
+    // First: they are tried one after the other.
+    config.service(
+        web::resource("/")
+            .route(web::post().to(endpoint::post))
+            .route(get_or_head().to(page::front))
+            .route(options())
+            .default_service(web::to(|| async { refuse(&method_not_allowed("GET, HEAD, OPTIONS, POST")) })),
+    );
     if with_metrics {
         config.service(metrics());
     }
@@ -106,15 +114,6 @@ fn relay_routes(config: &mut ServiceConfig, with_metrics: bool, demo: Option<&De
         demo.routes(config);
     }
     config
-        .service(
-            web::resource("/")
-                .route(web::post().to(endpoint::post))
-                .route(get_or_head().to(page::front))
-                .route(options())
-                .default_service(web::to(|| async {
-                    refuse(&method_not_allowed("GET, HEAD, OPTIONS, POST"))
-                })),
-        )
         .service(only("/privacy").route(get_or_head().to(page::privacy)))
         .service(only("/page.css").route(get_or_head().to(page::style)))
         .service(only("/page.js").route(get_or_head().to(page::script)))

@@ -46,7 +46,7 @@ pub(super) struct Batches {
 }
 
 impl Batches {
-    const LENGTHS: [usize; 4] = [1, 8, 64, 256];
+    const LENGTHS: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
     /// `gather` is this database's word for the rows' JSON arrays in one, in the order of `pub`, as bytes. `write` writes a
     /// statement, whose parameters `$1`, `$2`, … stand in their order, once each, as this database likes it.
