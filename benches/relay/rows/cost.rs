@@ -62,9 +62,15 @@ struct Kind {
     options: &'static [&'static str],
 }
 
-const KINDS: [Kind; 2] = [
+const KINDS: [Kind; 3] = [
     Kind { name: "SQLite", database: "cost_sqlite", postgres: false, options: &[] },
     Kind { name: "PostgreSQL", database: "cost_postgres", postgres: true, options: &[] },
+    Kind {
+        name: "PostgreSQL, `--sole-instance`",
+        database: "cost_sole",
+        postgres: true,
+        options: &["--sole-instance"],
+    },
 ];
 
 /// What somebody does again and again.
