@@ -355,13 +355,13 @@ impl Sweeping {
             ticks.tick().await;
             self.limiter.forget_idle();
             let is_recent = last.is_some_and(|last| self.clock.elapsed().saturating_sub(last) < SLEEP);
-            if self.lets_sleep && is_recent && self.store.held().messages == 0 {
+            if self.lets_sleep && is_recent && self.store.is_empty() {
                 continue;
             }
-            last = Some(self.clock.elapsed());
             let started = Instant::now();
             match self.once().await {
                 Ok(true) => {
+                    last = Some(self.clock.elapsed());
                     self.metrics.sweep("ok");
                     self.metrics.sweep_took(started.elapsed());
                 }

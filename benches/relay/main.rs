@@ -70,7 +70,7 @@ struct Options {
     quick: bool,
 
     /// Count the instructions and allocations of a request instead, under valgrind
-    #[arg(long, conflicts_with_all = ["only", "rounds", "seconds"])]
+    #[arg(long, conflicts_with_all = ["only", "peers", "only_peers", "rounds", "seconds"])]
     counts: bool,
 
     /// Where the databases are, on a disk like the relay's

@@ -308,7 +308,7 @@ impl Serve {
             ("sqlx", LevelFilter::ERROR),
             ("connectoid", self.log_level),
         ]);
-        let subscriber = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE);
+        let subscriber = tracing_subscriber::fmt().with_max_level(self.log_level.max(LevelFilter::WARN));
         let subscriber = subscriber.with_writer(std::io::stderr).with_ansi(false).with_target(false);
         drop(match self.log_format {
             LogFormat::Text => subscriber.finish().with(filter).try_init(),

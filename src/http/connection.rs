@@ -63,6 +63,10 @@ const PER_BYTE: Duration = Duration::from_micros(250);
 /// How many bytes actix gets at a time: some 20 of the smallest requests.
 const PIECE: usize = 512;
 
+/// How many bytes of a body that is announced: a message of 4,096 bytes in one piece. actix doubles its buffer while it gets
+/// more at a time, and keeps it.
+const BODY_PIECE: usize = 7 * 1024;
+
 /// How long a connection may take for what.
 #[derive(Debug, Clone)]
 pub(super) struct Deadlines {
@@ -256,7 +260,7 @@ impl<S> Connection<S> {
     /// How much actix gets at once.
     fn piece(&self) -> usize {
         let body = if self.peer.reads_body.load(SeqCst) { self.peer.body.load(SeqCst) } else { 0 };
-        body.max(PIECE.saturating_sub(self.given))
+        body.min(BODY_PIECE.saturating_sub(self.given)).max(PIECE.saturating_sub(self.given))
     }
 
     /// Wakes actix if it may read again, and what it is to read is here already.

@@ -22,10 +22,8 @@ const SUITE: &[u8] = b"HPKE\x00\x11\x00\x02\x00\x02";
 /// `mode_base` (section 5).
 const BASE: &[u8] = &[0];
 
-impl From<Unspecified> for CannotSeal {
-    fn from(_: Unspecified) -> Self {
-        Self
-    }
+fn cannot(_: Unspecified) -> CannotSeal {
+    CannotSeal
 }
 
 /// Seals `plaintext` to a public key: `0x01 ‖ enc ‖ ct`.
@@ -33,7 +31,7 @@ impl From<Unspecified> for CannotSeal {
 /// The ephemeral key is drawn by aws-lc-rs itself. From bytes of ours it would compute the public key twice, which makes the
 /// whole a fifth dearer.
 pub(super) fn seal(to: &PublicKey, info: &[u8], aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, CannotSeal> {
-    seal_with(&PrivateKey::generate(&ECDH_P384)?, to, info, aad, plaintext)
+    seal_with(&PrivateKey::generate(&ECDH_P384).map_err(cannot)?, to, info, aad, plaintext)
 }
 
 fn seal_with(
@@ -45,18 +43,21 @@ fn seal_with(
 ) -> Result<Vec<u8>, CannotSeal> {
     // By p384, since its uncompressed bytes are hashed too; aws-lc-rs would take the compressed ones, in the same time.
     let to = to.uncompressed().map_err(|_| CannotSeal)?;
-    let enc = ephemeral.compute_public_key()?;
+    let enc = ephemeral.compute_public_key().map_err(cannot)?;
     // Encap, section 4.1.
     let shared_secret = agree(ephemeral, UnparsedPublicKey::new(&ECDH_P384, &to), Unspecified, |dh| {
         let prk = extract(KEM, &[], b"eae_prk", dh);
         Ok(expand(KEM, &prk, b"shared_secret", &[enc.as_ref(), &to], 48))
-    })?;
-    let (key, nonce) = key_schedule(&shared_secret, info)?;
+    })
+    .map_err(cannot)?;
+    let (key, nonce) = key_schedule(&shared_secret, info).map_err(cannot)?;
     let mut sealed = Vec::with_capacity(OVERHEAD + plaintext.len());
     sealed.push(VERSION);
     sealed.extend_from_slice(enc.as_ref());
     sealed.extend_from_slice(plaintext);
-    let tag = key.seal_in_place_separate_tag(nonce, Aad::from(aad), &mut sealed[1 + ENC_BYTES..])?;
+    let tag = key
+        .seal_in_place_separate_tag(nonce, Aad::from(aad), &mut sealed[1 + ENC_BYTES..])
+        .map_err(cannot)?;
     sealed.extend_from_slice(tag.as_ref());
     Ok(sealed)
 }

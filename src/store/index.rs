@@ -39,8 +39,10 @@ impl Known {
 }
 
 /// What was seen of the boxes.
-#[derive(Default)]
-pub(super) struct Index(Mutex<Seen>);
+pub(super) struct Index {
+    seen: Mutex<Seen>,
+    generation: usize,
+}
 
 #[derive(Default)]
 struct Seen {
@@ -57,15 +59,25 @@ pub(super) struct Look<'a> {
     keys: Vec<PublicKey>,
 }
 
+impl Default for Index {
+    fn default() -> Self {
+        Self::remembering(GENERATION)
+    }
+}
+
 impl Index {
+    fn remembering(generation: usize) -> Self {
+        Self { seen: Mutex::default(), generation }
+    }
+
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For each of these boxes whether it holds anything newer, if all of them are known.
     pub(super) fn have_newer(&self, boxes: &[(PublicKey, At)], now: i64, alive: i64) -> Option<Vec<bool>> {
         let mut seen = self.seen();
-        boxes.iter().map(|(key, at)| seen.get(key)?.holds_newer(*at, now, alive)).collect()
+        boxes.iter().map(|(key, at)| seen.get(key, self.generation)?.holds_newer(*at, now, alive)).collect()
     }
 
     /// Before the database is asked what these boxes hold.
@@ -83,7 +95,7 @@ impl Index {
     pub(super) fn stored(&self, key: PublicKey, known: Known) {
         let mut seen = self.seen();
         seen.changed(&key);
-        seen.insert(key, known);
+        seen.insert(key, known, self.generation);
     }
 
     /// The box changed in another way, or may have.
@@ -109,20 +121,20 @@ impl Index {
 }
 
 impl Seen {
-    fn get(&mut self, key: &PublicKey) -> Option<Known> {
+    fn get(&mut self, key: &PublicKey, generation: usize) -> Option<Known> {
         if let Some(known) = self.young.get(key) {
             return Some(*known);
         }
         let known = self.old.remove(key)?;
-        self.insert(*key, known);
+        self.insert(*key, known, generation);
         Some(known)
     }
 
-    fn insert(&mut self, key: PublicKey, known: Known) {
+    fn insert(&mut self, key: PublicKey, known: Known, generation: usize) {
         if self.closed {
             return;
         }
-        if self.young.len() >= GENERATION {
+        if self.young.len() >= generation {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(key, known);
@@ -142,7 +154,7 @@ impl Look<'_> {
         let mut seen = self.index.seen();
         for (key, known) in found {
             if let Some((_, false)) = seen.looked_at.get(&key) {
-                seen.insert(key, known);
+                seen.insert(key, known, self.index.generation);
             }
         }
     }
@@ -159,5 +171,94 @@ impl Drop for Look<'_> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seal::derive_box_key;
+
+    const NOTHING: Known = Known { newest: None, noted_until: 1_000 };
+
+    fn a_box(n: u8) -> PublicKey {
+        derive_box_key(&[n; 48]).unwrap().public()
+    }
+
+    fn message(at: i64) -> Known {
+        Known { newest: Some((At::from(at), at)), noted_until: 1_000 }
+    }
+
+    fn knows(index: &Index, key: PublicKey) -> Option<bool> {
+        index.have_newer(&[(key, At::START)], 500, 0).map(|newer| newer == [true])
+    }
+
+    #[test]
+    fn what_the_database_held_is_remembered() {
+        let (index, key) = (Index::default(), a_box(1));
+        assert_eq!(knows(&index, key), None);
+        index.look([key].into_iter()).saw([(key, NOTHING)].into_iter());
+        assert_eq!(knows(&index, key), Some(false));
+        assert_eq!(index.seen().looked_at.len(), 0);
+    }
+
+    #[test]
+    fn a_look_that_a_change_overtook_is_not_remembered() {
+        let (key, other) = (a_box(1), a_box(2));
+        type Change = fn(&Index, PublicKey);
+        let changes: [(Change, Option<bool>); 4] = [
+            (|index, key| index.stored(key, message(7)), Some(true)),
+            (|index, key| index.forget(&key), None),
+            (|index, _| index.forget_all(), None),
+            (|index, _| index.close(), None),
+        ];
+        for (n, (change, expected)) in changes.into_iter().enumerate() {
+            let index = Index::default();
+            let (look, another) = (index.look([key, other].into_iter()), index.look([key].into_iter()));
+            change(&index, key);
+            let late = index.look([key].into_iter());
+            look.saw([(key, NOTHING)].into_iter());
+            drop(look);
+            another.saw([(key, NOTHING)].into_iter());
+            assert_eq!(knows(&index, key), expected, "{n}");
+            drop((another, late));
+            assert_eq!(index.seen().looked_at.len(), 0);
+            // The next one begins after the change; only a closed index remembers nothing any more.
+            if n == 1 || n == 2 {
+                index.look([key].into_iter()).saw([(key, NOTHING)].into_iter());
+                assert_eq!(knows(&index, key), Some(false), "{n}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_word_counts_however_much_is_remembered() {
+        let index = Index::remembering(2);
+        let keys = [1, 2, 3, 4, 5].map(a_box);
+        index.stored(keys[0], NOTHING);
+        index.stored(keys[1], NOTHING);
+        // The first two are the old generation now.
+        index.stored(keys[2], NOTHING);
+        index.stored(keys[0], message(7));
+        assert_eq!(knows(&index, keys[0]), Some(true));
+        index.stored(keys[3], NOTHING);
+        assert_eq!(knows(&index, keys[0]), Some(true), "the old copy of it is gone");
+        assert_eq!(knows(&index, keys[1]), None);
+        index.forget(&keys[0]);
+        assert_eq!(knows(&index, keys[0]), None);
+        index.stored(keys[4], NOTHING);
+        assert!(index.seen().young.len() + index.seen().old.len() <= 4);
+    }
+
+    #[test]
+    fn what_is_not_certain_is_for_the_database_to_say() {
+        let known = message(100);
+        let at = At::from;
+        assert_eq!(known.holds_newer(at(99), 500, 99), Some(true));
+        assert_eq!(known.holds_newer(at(100), 500, 99), Some(false));
+        assert_eq!(known.holds_newer(at(99), 500, 100), None, "it has expired");
+        assert_eq!(known.holds_newer(at(100), 500, 100), Some(false));
+        assert_eq!(known.holds_newer(at(99), 1_001, 99), None, "the check is to be noted");
+        assert_eq!(NOTHING.holds_newer(At::START, 1_000, 0), Some(false));
     }
 }

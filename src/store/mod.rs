@@ -77,7 +77,11 @@ pub trait Store: Send + Sync {
     /// What all boxes hold together; several instances agree on it as of the last sweep.
     fn held(&self) -> Held;
 
-    /// The time this store counts ages by, Unix time in microseconds. Shows that the database answers.
+    /// Whether no message is held, for sure, nor on its way.
+    fn is_empty(&self) -> bool;
+
+    /// The time this store counts ages by, Unix time in microseconds. Shows that the database answers, and that no other relay
+    /// has taken it over.
     fn now(&self) -> BoxFuture<'_, Result<i64, StoreError>>;
 
     /// The secret of the relay: `candidate`, unless an instance stored one before.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions as _, Pool, Postgres,
+    ConnectOptions as _, Connection as _, Pool, Postgres,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -31,7 +31,13 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Each statement must see what was committed while it waited for the box's row: not so under a stricter level, which
 /// a database may have as its default.
-const BEGIN: &str = "begin isolation level read committed";
+///
+/// The lock, "cnid" as a number, is one for all who write; whoever takes the database over waits for them, and they for it.
+const BEGIN: &str = "begin isolation level read committed; select pg_advisory_xact_lock_shared(1668180324)";
+
+/// Longer than a transaction of messages may take.
+const BEGIN_TO_TAKE_OVER: &str = "begin isolation level read committed; set local lock_timeout = '30s';
+    select pg_advisory_xact_lock(1668180324)";
 
 static BATCHES: LazyLock<Batches> = LazyLock::new(|| {
     let gather =
@@ -39,7 +45,6 @@ static BATCHES: LazyLock<Batches> = LazyLock::new(|| {
     Batches::new(gather, |text| text)
 });
 
-/// Waits for the transactions that look at the row. What they stored is seen by whoever looks from then on.
 const TAKE_OVER: &str = "update relay_owner set instance = $1 where id = 1 and instance is distinct from $1";
 
 /// A random name for this instance, to know its own notifications by.
@@ -61,10 +66,6 @@ pub(super) async fn open(
     let (instance,): (i64,) =
         sqlx::query_as(INSTANCE).fetch_one(&pool).await.map_err(|e| cannot(text(&e)))?;
     let owner = is_sole.then_some(instance);
-    if role != Role::Visitor {
-        let take = sqlx::query(TAKE_OVER).bind(owner);
-        take.execute(&pool).await.map_err(|e| cannot(text(&e)))?;
-    }
     let instance = instance.cast_unsigned();
     let arrivals = Arc::new(if is_sole { Arrivals::default() } else { Arrivals::shared() });
     let mut tasks = Vec::new();
@@ -82,17 +83,28 @@ pub(super) async fn open(
         begin: BEGIN,
         in_memory: false,
         keep,
-        shared: !is_sole,
         arrivals,
         room: Arc::new(Room::new(keep.max_bytes)),
         index: is_sole.then(Arc::default),
         fold: None,
         batches: &BATCHES,
-        owner: Some(owner),
+        owner: (role != Role::Visitor).then_some(owner),
         ahead: Arc::default(),
         clock,
     };
+    if role != Role::Visitor {
+        // Last: an opening that fails displaces nobody.
+        take_over(&tables.write, owner).await.map_err(|error| cannot(text(&error)))?;
+    }
     tables.into_store(WRITERS, None, tasks).await.map_err(|error| cannot(text(&error)))
+}
+
+/// What others stored until then is seen by whoever looks from then on, and they store nothing more.
+async fn take_over(pool: &Pool<Postgres>, owner: Option<i64>) -> Result<(), sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    let mut transaction = connection.begin_with(BEGIN_TO_TAKE_OVER).await?;
+    sqlx::query(TAKE_OVER).bind(owner).execute(&mut *transaction).await?;
+    transaction.commit().await
 }
 
 /// For an operator's commands, beside the instances of the relay.

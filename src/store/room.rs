@@ -94,6 +94,12 @@ impl Room {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).held.boxes = boxes;
     }
 
+    /// Whether nothing is held, and nothing may be.
+    pub(super) fn is_empty(&self) -> bool {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.held.messages == 0 && taken.coming.messages == 0 && !self.is_unsure()
+    }
+
     pub(super) fn held(&self) -> Held {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).held
     }

@@ -125,8 +125,9 @@ fn list(length: usize, first: usize) -> String {
     (first..first + length).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
 }
 
-/// Looked at under a lock: whoever takes over waits for what is stored until then.
-const OWNER: &str = "select instance from relay_owner where id = 1 for share";
+/// The owner that the database names, and the time. In a transaction that stores messages under the lock that its `begin`
+/// took: whoever takes over waits for it.
+const OWNER: &str = "select instance, coalesce($1, (select now from clock)) from relay_owner where id = 1";
 
 /// Why it was not stored: how many messages of the box are the same, and whether the box itself has room for it.
 const WHY_NOT: &str = "
@@ -276,14 +277,13 @@ pub(super) struct Tables<DB: Database> {
     /// Whether the database lives in its one connection.
     pub(super) in_memory: bool,
     pub(super) keep: Keep,
-    /// Whether other instances may use the same database.
-    pub(super) shared: bool,
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) room: Arc<Room>,
     /// Where nobody else writes.
     pub(super) index: Option<Arc<Index>>,
     pub(super) batches: &'static Batches,
-    /// Where others could write all the same: whom the database is to name as its owner, for this one to store messages.
+    /// Where other processes could write: whom the database is to name as its owner, for this one to store messages; nobody, for
+    /// one of several.
     pub(super) owner: Option<Option<i64>>,
     /// By how much the database's clock is ahead of this machine's, in microseconds.
     pub(super) ahead: Arc<AtomicI64>,
@@ -301,7 +301,6 @@ impl<DB: Database> Clone for Tables<DB> {
             begin: self.begin,
             in_memory: self.in_memory,
             keep: self.keep,
-            shared: self.shared,
             arrivals: self.arrivals.clone(),
             room: self.room.clone(),
             index: self.index.clone(),
@@ -318,6 +317,11 @@ impl<DB: Database> Tables<DB> {
     /// The time set by hand, if it is.
     fn now(&self) -> Option<i64> {
         self.clock.as_ref().map(|clock| clock.now())
+    }
+
+    /// Whether other connections than the one writer's lock and delete: always on PostgreSQL.
+    fn others_write(&self) -> bool {
+        self.owner.is_some()
     }
 
     /// About what the database's clock shows, without asking it.
@@ -354,17 +358,25 @@ impl<DB: Database> SqlStore<DB> {
     }
 }
 
-/// Said by us alone, of all that is wrong with an open database.
-fn displaced() -> sqlx::Error {
-    sqlx::Error::Configuration("displaced".into())
+/// Our own among sqlx's errors.
+#[derive(Debug, thiserror::Error)]
+#[error("another relay has the database")]
+struct Displaced;
+
+impl Displaced {
+    fn is(error: &sqlx::Error) -> bool {
+        matches!(error, sqlx::Error::Configuration(error) if error.is::<Self>())
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
+        if Displaced::is(&error) {
+            return Self::Displaced;
+        }
         match error {
             sqlx::Error::PoolTimedOut => Self::Slow,
             sqlx::Error::PoolClosed => Self::Closed,
-            sqlx::Error::Configuration(_) => Self::Displaced,
             // The message without its details, which may quote a row.
             sqlx::Error::Database(error) => Self::Database(error.message().to_owned()),
             other => Self::Database(other.to_string()),
@@ -473,7 +485,7 @@ where
 
     /// Counts what all boxes hold, if that is in doubt, and the boxes.
     async fn count(&self) -> Result<(), sqlx::Error> {
-        if self.shared || self.room.is_unsure() {
+        if self.others_write() || self.room.is_unsure() {
             let changes = self.room.changes();
             let (messages, bytes): (i64, i64) = sqlx::query_as(COUNT).fetch_one(&self.read).await?;
             self.room.counted(messages.unsigned_abs(), bytes.unsigned_abs(), changes);
@@ -499,13 +511,8 @@ where
                 }
             }
             // Nobody knows for sure.
-            Err(error) => {
+            Err(_) => {
                 self.room.doubt();
-                if matches!(error, sqlx::Error::Configuration(_))
-                    && let Some(index) = &self.index
-                {
-                    index.close();
-                }
                 for append in batch {
                     self.room.settle(append.data.len() as u64, false);
                     self.forget(&append.key);
@@ -521,11 +528,20 @@ where
     async fn append_all(&self, batch: &[Append]) -> Result<Vec<(Appended, Option<Known>)>, sqlx::Error> {
         let mut connection = self.write.acquire().await?;
         if self.fold.as_ref().is_some_and(|fold| fold.takes_rest()) {
-            sqlx::query(FOLD).execute(&mut *connection).await?;
+            let folded = timeout(PATIENCE, sqlx::query(FOLD).execute(&mut *connection)).await;
+            if !matches!(folded, Ok(Ok(_))) {
+                tracing::warn!("the rest of the write-ahead log was not folded into the database");
+            }
         }
         let done = timeout(PATIENCE, self.append_in(&mut connection, batch)).await;
         self.give_back(connection, matches!(done, Ok(Ok(_))));
         done.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    /// A message is there already, perhaps from a commit of which nobody knew: neither the index nor those who wait.
+    fn found_again(&self, key: &PublicKey) {
+        self.forget(key);
+        self.arrivals.stored(vec![arrivals::name(key)]);
     }
 
     /// Messages of so many bytes were written.
@@ -564,16 +580,8 @@ where
         batch: &[Append],
     ) -> Result<Vec<(Appended, Option<Known>)>, sqlx::Error> {
         let mut transaction = connection.begin_with(self.begin).await?;
-        if let Some(owner) = self.owner {
-            let (named,): (Option<i64>,) = sqlx::query_as(OWNER).fetch_one(&mut *transaction).await?;
-            if named != owner {
-                return Err(displaced());
-            }
-        }
-        let (now,): (i64,) = match self.now() {
-            Some(now) => (now,),
-            None => sqlx::query_as(NOW).bind(self.now()).fetch_one(&mut *transaction).await?,
-        };
+        // Before the boxes are locked: who waits for one has its messages dated as much earlier, at most [`PATIENCE`].
+        let now = self.now_as_owner(&mut transaction).await?;
         let mut results: Vec<_> = batch.iter().map(|_| (Appended::NoMoreBoxes, None)).collect();
         for round in rounds(batch) {
             let mut rest = round.as_slice();
@@ -593,6 +601,23 @@ where
         }
         transaction.commit().await?;
         Ok(results)
+    }
+
+    /// The database's time, if it names this one as its owner where it names any.
+    async fn now_as_owner(&self, connection: &mut DB::Connection) -> Result<i64, sqlx::Error> {
+        let Some(owner) = self.owner else {
+            let (now,): (i64,) = sqlx::query_as(NOW).bind(self.now()).fetch_one(connection).await?;
+            return Ok(now);
+        };
+        let (named, now): (Option<i64>, i64) =
+            sqlx::query_as(OWNER).bind(self.now()).fetch_one(connection).await?;
+        if named == owner {
+            return Ok(now);
+        }
+        if let Some(index) = &self.index {
+            index.close();
+        }
+        Err(sqlx::Error::Configuration(Box::new(Displaced)))
     }
 
     /// Messages to different boxes, in the order of those. What became of each, and what its box holds then.
@@ -783,7 +808,7 @@ where
 
     async fn note_checks(&self, keys: &[Vec<u8>]) -> Result<(), sqlx::Error> {
         // Where others write too, one by one: several rows locked at once could wait for a batch that waits for them.
-        let (text, length) = NOTE_CHECKS.for_all(if self.shared { 1 } else { keys.len() });
+        let (text, length) = NOTE_CHECKS.for_all(if self.others_write() { 1 } else { keys.len() });
         for some in keys.chunks(length) {
             let note = sqlx::query(text).bind(self.now());
             let note = filled_up(some.iter().cloned(), length).fold(note, |note, key| note.bind(key));
@@ -914,7 +939,7 @@ where
     }
 
     async fn database_now(&self) -> Result<i64, sqlx::Error> {
-        let (now,): (i64,) = sqlx::query_as(NOW).bind(self.now()).fetch_one(&self.read).await?;
+        let now = self.now_as_owner(&mut *self.read.acquire().await?).await?;
         self.showed(now);
         Ok(now)
     }
@@ -942,10 +967,13 @@ where
             let bytes = append.data.len() as u64;
             if !self.tables.room.take(bytes) {
                 // A retry is safe even then.
-                let tables = self.tables.clone();
+                let (tables, key) = (self.tables.clone(), append.key);
                 let look = self.runtime.spawn(async move { patiently(tables.holds(&append)).await });
-                let is_there = look.await.map_err(|_| StoreError::Closed)??;
-                return Ok(if is_there { Appended::Duplicate } else { Appended::NoRoom });
+                if !look.await.map_err(|_| StoreError::Closed)?? {
+                    return Ok(Appended::NoRoom);
+                }
+                self.tables.found_again(&key);
+                return Ok(Appended::Duplicate);
             }
             let queued = queue.append(append).inspect_err(|_| self.tables.room.settle(bytes, false))?;
             timeout(PATIENCE, queued).await.map_err(|_| StoreError::Slow)?
@@ -974,6 +1002,10 @@ where
 
     fn held(&self) -> Held {
         self.tables.room.held()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tables.room.is_empty()
     }
 
     fn newer(&self, key: PublicKey, at: At, limit: u32) -> BoxFuture<'_, Result<Vec<Message>, StoreError>> {

@@ -120,7 +120,6 @@ fn tables(
         begin: BEGIN,
         in_memory,
         keep,
-        shared: false,
         arrivals: Arc::default(),
         room: Arc::new(Room::new(keep.max_bytes)),
         index: Some(Arc::default()),

@@ -10,8 +10,11 @@ use std::{
 use connectoid::{
     clock::{Clock, HandClock, SystemClock},
     protocol::{At, PublicKey},
-    store::{self, Append, Appended, BoxCap, Held, Keep, OpenError, Role, Store, StoreError, Usage, Used},
+    store::{
+        self, Append, Appended, BoxCap, Held, Keep, OpenError, Role, Store, StoreError, Under, Usage, Used,
+    },
 };
+use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, Executor as _};
 
 use crate::harness::{Kind, NOW, SECOND, TestDatabase, block_on, fresh_pub, keep};
@@ -117,6 +120,7 @@ promises! {
     what_is_held_is_counted
     many_boxes_are_looked_at_in_one_go
     an_idle_check_asks_no_database
+    an_api_key_makes_so_many_boxes_at_once
     who_waits_is_told_what_comes
     what_came_last_is_told_before_the_end
     without_caps_a_box_holds_what_comes
@@ -189,11 +193,15 @@ async fn what_comes_at_once_is_stored_as_one_after_the_other(world: World) {
         tokio::spawn(async move { (key, store.append(letter(key, vec![n])).await.unwrap()) })
     });
     let mut results: BTreeMap<PublicKey, (u32, u32, u32)> = BTreeMap::new();
+    let mut cursors: BTreeMap<PublicKey, BTreeSet<At>> = BTreeMap::new();
     for send in sends.collect::<Vec<_>>() {
         let (key, appended) = send.await.unwrap();
         let (stored, duplicates, refused) = results.entry(key).or_default();
         match appended {
-            Appended::Stored(_) => *stored += 1,
+            Appended::Stored(at) => {
+                *stored += 1;
+                assert!(cursors.entry(key).or_default().insert(at), "a cursor given twice");
+            }
             Appended::Duplicate => *duplicates += 1,
             Appended::Full => *refused += 1,
             other => panic!("{other:?}"),
@@ -204,6 +212,7 @@ async fn what_comes_at_once_is_stored_as_one_after_the_other(world: World) {
     for (key, result) in results {
         assert_eq!(result, (3, 1, 0));
         let mut messages = store.newer(key, At::START, 100).await.unwrap();
+        assert!(messages.iter().map(|message| message.at).eq(cursors[&key].iter().copied()));
         messages.sort_by(|a, b| a.data.cmp(&b.data));
         assert_eq!(messages.into_iter().map(|m| m.data).collect::<Vec<_>>(), [[1], [2], [3]]);
     }
@@ -485,6 +494,92 @@ async fn an_idle_check_asks_no_database(world: World) {
     assert_eq!(known(key, At::START), Some(vec![true]));
     store.sweep(100).await.unwrap();
     assert_eq!(known(key, At::START), None);
+}
+
+/// The quota counts what comes before in the same batch, too.
+async fn an_api_key_makes_so_many_boxes_at_once(world: World) {
+    let store = world.open().await;
+    // All of one writer's queue: two writers may not see each other's boxes.
+    let boxes = std::iter::repeat_with(fresh_pub).filter(|key| key.as_bytes()[48] % 4 == 0).take(30);
+    let sends = boxes.map(|key| {
+        let store = store.clone();
+        let under = Some(Under { key: 7, boxes: Some(5) });
+        tokio::spawn(async move { store.append(Append { under, ..letter(key, vec![1]) }).await.unwrap() })
+    });
+    let mut stored = 0;
+    for send in sends.collect::<Vec<_>>() {
+        match send.await.unwrap() {
+            Appended::Stored(_) => stored += 1,
+            other => assert_eq!(other, Appended::NoMoreBoxes),
+        }
+    }
+    assert_eq!(stored, 5);
+}
+
+/// A commit that was given up took effect all the same, after the owner had looked; then the sender tries again.
+#[test]
+fn a_retry_shows_what_nobody_knew_of() {
+    let world = World::new(Kind::Sqlite);
+    block_on(async {
+        let store = world.open_with(Keep { max_bytes: Some(0), ..keep() }).await;
+        let key = fresh_pub();
+        assert!(!has_newer(&*store, key, At::START).await);
+        let mut other = sqlx::SqliteConnection::connect(&world.database.url).await.unwrap();
+        let tag = i64::from_be_bytes(*Sha256::digest(b"late").first_chunk().unwrap());
+        let insert = sqlx::query("insert into boxes (id, pub, last_at, seen_at) values (1, $1, $2, $2)");
+        insert.bind(key.as_bytes().to_vec()).bind(NOW).execute(&mut other).await.unwrap();
+        let insert = sqlx::query(
+            "insert into messages (box, at, stored_at, tag, data) values (1, $1, $1, $2, cast('late' as blob))",
+        );
+        insert.bind(NOW).bind(tag).execute(&mut other).await.unwrap();
+        assert!(!has_newer(&*store, key, At::START).await, "nobody knows of it");
+        assert_eq!(store.append(letter(key, b"late".to_vec())).await, Ok(Appended::Duplicate));
+        assert!(has_newer(&*store, key, At::START).await);
+    });
+}
+
+/// What a visitor deletes is no longer held.
+#[test]
+fn a_visitor_sweeps_beside_a_sole_instance() {
+    let world = World::sole();
+    block_on(async {
+        let store = world.open().await;
+        stored(&*store, fresh_pub(), b"one").await;
+        assert_eq!((store.held().messages, store.is_empty()), (1, false));
+        world.advance(HOUR);
+        let clock = Some(world.clock.clone() as Arc<dyn Clock>);
+        let visitor = store::open(&world.database.url, keep(), Role::Visitor, clock).await.unwrap();
+        assert_eq!(visitor.sweep(100).await.unwrap().messages, 1);
+        assert!(visitor.now().await.is_ok());
+        visitor.close().await;
+        assert_eq!(store.sweep(100).await.unwrap().messages, 0);
+        assert_eq!((store.held().messages, store.is_empty()), (0, true));
+    });
+}
+
+#[test]
+fn taking_over_waits_for_what_is_being_stored() {
+    let world = World::sole();
+    block_on(async {
+        let first = world.open().await;
+        let mut storing = sqlx::PgConnection::connect(&world.database.url).await.unwrap();
+        storing.execute("begin; select pg_advisory_xact_lock_shared(1668180324)").await.unwrap();
+        let (url, clock) = (world.database.url.clone(), world.clock.clone());
+        let opening =
+            tokio::spawn(async move { store::open(&url, keep(), Role::Sole, Some(clock)).await.unwrap() });
+        let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted
+                         and database = (select oid from pg_database where datname = current_database())";
+        let mut watching = sqlx::PgConnection::connect(&world.database.url).await.unwrap();
+        while sqlx::query_as::<_, (i64,)>(waiting).fetch_one(&mut watching).await.unwrap() == (0,) {
+            tokio::task::yield_now().await;
+        }
+        assert!(!opening.is_finished());
+        storing.execute("commit").await.unwrap();
+        let second = opening.await.unwrap();
+        assert_eq!(first.append(letter(fresh_pub(), vec![1])).await, Err(StoreError::Displaced));
+        assert_eq!(first.now().await, Err(StoreError::Displaced), "it is not ready, either");
+        stored(&*second, fresh_pub(), b"one").await;
+    });
 }
 
 /// Whoever is opened last has the database; the one before stores nothing more, and trusts its memory no more.

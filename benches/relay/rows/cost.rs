@@ -44,6 +44,10 @@ const WAITERS: usize = 4_000;
 /// The time between two sweeps, in seconds, if nothing else is said.
 const SWEEP_EVERY: f64 = 60.0;
 
+/// The time between two sweeps of a relay that holds nothing and lets its database sleep, and between two notes that an owner
+/// checked, in seconds.
+const A_DAY: f64 = 86_400.0;
+
 /// The time between two sweeps, where they are not to count and where they are.
 const SELDOM: &str = "1h";
 const OFTEN: &str = "1s";
@@ -72,6 +76,13 @@ const KINDS: [Kind; 3] = [
         options: &["--sole-instance"],
     },
 ];
+
+impl Kind {
+    /// Whether the relay lets its database sleep.
+    fn sleeps(&self) -> bool {
+        self.options.contains(&"--sole-instance")
+    }
+}
 
 /// What somebody does again and again.
 struct Habit {
@@ -279,7 +290,7 @@ impl<'a> Relays<'a> {
         };
         let ((once, seldom), without) = self.transactions(|| attempt(SELDOM))?;
         let ((many, often), with) = self.transactions(|| attempt(OFTEN))?;
-        let sweeps = MONTH / SWEEP_EVERY;
+        let sweeps = MONTH / if self.kind.sleeps() { A_DAY } else { SWEEP_EVERY };
         Ok(Idle {
             // Often is once a second.
             core: MONTH * seldom + sweeps * (often - seldom).max(0.0),
@@ -301,6 +312,9 @@ fn text(costs: &[(&Kind, Cost)]) -> String {
         for (kind, cost) in costs {
             let each = &cost.habits[n];
             let Monthly { requests, core, bytes, transactions } = each.a_month(habit);
+            // Too seldom to be counted in seconds: the first check of a box in a day.
+            let notes = if kind.sleeps() { MONTH / A_DAY } else { 0.0 };
+            let transactions = transactions.map(|transactions| transactions + notes);
             month += &format!(
                 "| {} | {} | {} | {} | {} | {} | {} |\n",
                 habit.name,

@@ -74,12 +74,13 @@ fn latencies(lab: &Lab, options: &[&str], sweeping: bool) -> Outcome<(Vec<Durati
     File::open(lab.file(database))?.sync_all()?;
 
     let template = &Template::send(&mut rng());
-    let boxes = lab.boxes((RATE * PIECE.as_secs_f64()) as usize);
     let mut relay = lab.side(lab.relay(database, options)?)?;
     let start = now();
     let mut all = Vec::new();
     loop {
         let begun = now() - start;
+        // Each time others, or they would be duplicates, which store nothing.
+        let boxes = lab.boxes((RATE * PIECE.as_secs_f64()) as usize);
         let ran = relay.at_rate(RATE, PIECE, &mut sends(template, &boxes))?;
         all.extend(ran.replies.into_iter().map(|(since, latency)| (begun + since, latency)));
         let so_far = now() - start;

@@ -1,5 +1,5 @@
--- One send in a transaction of its own: TAKE_CURSORS and INSERT of src/store/sql.rs for one message, in their words. The relay
--- stores what has come meanwhile in one transaction; this stays the plain way, which it is measured against.
+-- One send in a transaction of its own: the cursor, then the message, as the relay's statements have them (src/store/sql.rs), but
+-- for one message. The relay stores in one transaction what has come meanwhile; this stays the plain way, which it is measured against.
 --
 -- A time set by hand, which only tests do, is left out. The casts say what the relay's driver says of its parameters.
 
