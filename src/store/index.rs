@@ -247,7 +247,8 @@ mod tests {
         index.forget(&keys[0]);
         assert_eq!(knows(&index, keys[0]), None);
         index.stored(keys[4], NOTHING);
-        assert!(index.seen().young.len() + index.seen().old.len() <= 4);
+        let seen = index.seen();
+        assert!(seen.young.len() + seen.old.len() <= 4);
     }
 
     #[test]

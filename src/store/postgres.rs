@@ -7,7 +7,7 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions as _, Connection as _, Pool, Postgres,
+    ConnectOptions as _, Connection as _, Executor as _, Pool, Postgres,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -47,6 +47,11 @@ static BATCHES: LazyLock<Batches> = LazyLock::new(|| {
 
 const TAKE_OVER: &str = "update relay_owner set instance = $1 where id = 1 and instance is distinct from $1";
 
+/// Everything here is looked up in an index. Left to itself, PostgreSQL reads all boxes for every batch as soon as its figures of a
+/// growing table are old, and plans a long statement anew each time, which takes longer than to do it.
+const PLANS: &str = "set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off;
+    set plan_cache_mode = force_generic_plan";
+
 /// A random name for this instance, to know its own notifications by.
 const INSTANCE: &str = "select cast(cast('x' || left(replace(cast(gen_random_uuid() as text), '-', ''), 16) as bit(64)) as bigint)";
 
@@ -56,7 +61,7 @@ pub(super) async fn open(
     role: Role,
     clock: Option<Arc<dyn Clock>>,
 ) -> Result<SqlStore<Postgres>, OpenError> {
-    let pool = connect(url, CONNECTIONS).await?;
+    let pool = connect(url, CONNECTIONS, Some(PLANS)).await?;
     let listening = options(url)?;
     for setting in ["fsync", "synchronous_commit"] {
         check_durable(&pool, setting).await?;
@@ -109,13 +114,13 @@ async fn take_over(pool: &Pool<Postgres>, owner: Option<i64>) -> Result<(), sqlx
 
 /// For an operator's commands, beside the instances of the relay.
 pub(super) async fn open_admin(url: &str) -> Result<Pool<Postgres>, OpenError> {
-    connect(url, 1).await
+    connect(url, 1, None).await
 }
 
 /// Looks at a server, and compares this clock with its own.
 pub(super) async fn facts(url: &str, clock: &dyn Clock) -> Result<PostgresFacts, OpenError> {
     // One connection hears what the other says.
-    let pool = connect(url, 2).await?;
+    let pool = connect(url, 2, None).await?;
     let facts = look(&pool, clock).await;
     pool.close().await;
     facts
@@ -171,10 +176,23 @@ async fn look(pool: &Pool<Postgres>, clock: &dyn Clock) -> Result<PostgresFacts,
     })
 }
 
-async fn connect(url: &str, connections: u32) -> Result<Pool<Postgres>, OpenError> {
+/// With these `settings` for each connection.
+async fn connect(
+    url: &str,
+    connections: u32,
+    settings: Option<&'static str>,
+) -> Result<Pool<Postgres>, OpenError> {
     let options = options(url)?;
     let server = format!("{}:{}", options.get_host(), options.get_port());
-    let pool = pool_of(connections).connect_with(options).await;
+    let pool = pool_of(connections).after_connect(move |connection, _| {
+        Box::pin(async move {
+            match settings {
+                Some(settings) => connection.execute(settings).await.map(drop),
+                None => Ok(()),
+            }
+        })
+    });
+    let pool = pool.connect_with(options).await;
     pool.map_err(|error| cannot(format!("{server}: {}", text(&error))))
 }
 

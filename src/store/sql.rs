@@ -78,6 +78,8 @@ fn take_cursors(rows: &str) -> String {
 /// Stores these messages, each to a box of its own, under the cursor that was taken; but not those whose box holds it
 /// already or is full.
 ///
+/// `stored_at + 0`: that a box's messages live is seen in them, not by the index of all that live.
+///
 /// A sender may have `share` messages in the box, and none yet to get into its last quarter; a share as large as the box is
 /// no share.
 fn insert(rows: &str) -> String {
@@ -91,14 +93,14 @@ fn insert(rows: &str) -> String {
     where boxes.pub = new.pub
       and not exists (select 1 from messages as same
                       where same.box = boxes.id and same.tag = new.tag and same.data = new.data
-                        and same.stored_at > now - ttl)
+                        and same.stored_at + 0 > now - ttl)
       and (most is null or (
         select messages < most and bytes <= most_bytes and own < share
                and (own = 0 or share >= most or (messages < most * 3 / 4 and bytes <= most_bytes * 3 / 4))
         from (select count(*) as messages, coalesce(sum(length(held.data)), 0) + length(new.data) as bytes,
                      count(case when held.sender = new.sender then 1 end) as own
               from messages as held
-              where held.box = boxes.id and held.stored_at > now - ttl) as held))"
+              where held.box = boxes.id and held.stored_at + 0 > now - ttl) as held))"
     )
 }
 
