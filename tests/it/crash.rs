@@ -253,7 +253,7 @@ fn a_full_disk_heals() {
     let path = std::env::var("PATH").unwrap();
     // A limit on the size of files stands in for the disk; the signal it raises is ignored, so that writes just fail.
     let serve = format!(
-        "trap '' XFSZ; ulimit -S -f 400; exec {} serve --no-limits --database {}",
+        "trap '' XFSZ; ulimit -S -f 440; exec {} serve --no-limits --database {}",
         env!("CARGO_BIN_EXE_connectoid"),
         database.url
     );
