@@ -2,6 +2,9 @@
 //!
 //! Every statement counts ages from `coalesce($n, (select now from clock))`: a time that a test sets by hand, or the
 //! database's own, so that several instances on one database agree.
+//!
+//! Where a statement is about one box it says `stored_at + 0`, which no index has: else PostgreSQL may read the index of all
+//! messages that live to find out which of this box do.
 
 use std::{
     collections::HashMap,
@@ -78,8 +81,6 @@ fn take_cursors(rows: &str) -> String {
 /// Stores these messages, each to a box of its own, under the cursor that was taken; but not those whose box holds it
 /// already or is full.
 ///
-/// `stored_at + 0`: that a box's messages live is seen in them, not by the index of all that live.
-///
 /// A sender may have `share` messages in the box, and none yet to get into its last quarter; a share as large as the box is
 /// no share.
 fn insert(rows: &str) -> String {
@@ -135,12 +136,12 @@ const OWNER: &str = "select instance, coalesce($1, (select now from clock)) from
 const WHY_NOT: &str = "
     select count(case when tag = $2 and data = $3 then 1 end),
            cast(case when count(*) < $6 and coalesce(sum(length(data)), 0) + length($3) <= $7 then 1 else 0 end as bigint)
-    from messages where box = (select id from boxes where pub = $1) and stored_at > $4 - $5";
+    from messages where box = (select id from boxes where pub = $1) and stored_at + 0 > $4 - $5";
 
 const HOLDS: &str = "
     select messages.at from boxes join messages on messages.box = boxes.id
     where boxes.pub = $1 and tag = $2 and data = $3
-      and messages.stored_at > coalesce($4, (select now from clock)) - $5
+      and messages.stored_at + 0 > coalesce($4, (select now from clock)) - $5
     limit 1";
 
 /// One row for each of these boxes that there is: the newest message, expired or not, when it was stored, and when the
@@ -162,7 +163,7 @@ type Looked = (Vec<u8>, i64, i64, Option<i64>, Option<i64>);
 /// The newest message that lives.
 const NEWEST_ALIVE: &str = "
     select messages.at from boxes join messages on messages.box = boxes.id
-    where boxes.pub = $1 and messages.stored_at > coalesce($2, (select now from clock)) - $3
+    where boxes.pub = $1 and messages.stored_at + 0 > coalesce($2, (select now from clock)) - $3
     order by messages.at desc limit 1";
 
 static NOTE_CHECKS: LazyLock<ForMany> = LazyLock::new(|| {
@@ -194,7 +195,7 @@ impl ForMany {
 const NEWER: &str = "
     select messages.at, messages.data from boxes join messages on messages.box = boxes.id
     where boxes.pub = $1 and messages.at > $2
-      and messages.stored_at > coalesce($3, (select now from clock)) - $4
+      and messages.stored_at + 0 > coalesce($3, (select now from clock)) - $4
     order by messages.at limit +$5";
 
 const DELETE_UPTO: &str = "
@@ -229,7 +230,7 @@ const UNCHECKED_BOXES: &str = "
 const SWEEP_BOX: &str = "
     delete from boxes where id = $1 and seen_at <= coalesce($2, (select now from clock)) - $3
       and not exists (select 1 from messages
-                      where box = boxes.id and stored_at > coalesce($2, (select now from clock)) - $4)
+                      where box = boxes.id and stored_at + 0 > coalesce($2, (select now from clock)) - $4)
     returning id";
 
 const COUNT: &str = "select count(*), coalesce(sum(length(data)), 0) from messages";

@@ -582,6 +582,37 @@ fn taking_over_waits_for_what_is_being_stored() {
     });
 }
 
+/// On tables of which PostgreSQL has no figures: whatever is about a box does not read all that live.
+#[test]
+fn what_is_about_a_box_reads_its_messages_only() {
+    let world = World::new(Kind::Postgres);
+    block_on(async {
+        let store = world.open().await;
+        for n in 0..20u8 {
+            let boxes: Vec<PublicKey> = (0..20).map(|_| fresh_pub()).collect();
+            let sends = boxes.iter().map(|key| store.append(letter(*key, vec![n])));
+            for sent in sends.collect::<Vec<_>>() {
+                assert!(matches!(sent.await, Ok(Appended::Stored(_))));
+            }
+            assert_eq!(store.append(letter(boxes[0], vec![n])).await, Ok(Appended::Duplicate));
+            assert!(has_newer(&*store, boxes[0], At::START).await);
+            assert_eq!(store.newer(boxes[0], At::START, 2).await.unwrap().len(), 1);
+        }
+        store.close().await;
+        let mut watching = sqlx::PgConnection::connect(&world.database.url).await.unwrap();
+        let scans = "select cast(coalesce(sum(idx_scan) filter (where indexrelname = $1), 0) as bigint) from pg_stat_user_indexes";
+        let mut scans = async |index: &str| -> i64 {
+            let (count,): (i64,) = sqlx::query_as(scans).bind(index).fetch_one(&mut watching).await.unwrap();
+            count
+        };
+        // PostgreSQL counts a little later.
+        while scans("messages_by_box").await < 400 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(scans("messages_by_stored_at").await, 0);
+    });
+}
+
 /// Whoever is opened last has the database; the one before stores nothing more, and trusts its memory no more.
 #[test]
 fn a_sole_instance_is_displaced_by_the_next() {
