@@ -17,7 +17,7 @@ use tokio::{
 use super::{Peer, Shared, in_json, refuse};
 use crate::{
     protocol::{Refusal, RelayUrl, Reply, Request, limits::MAX_MANY_BYTES},
-    relay::Caller,
+    relay::{AtOnce, Caller},
 };
 
 /// Answers a request of the protocol.
@@ -72,8 +72,10 @@ async fn answer(
     // With URLs of its own the relay never reads the Host header.
     let called = if shared.about.urls.is_empty() { called_as(request) } else { None };
     let answer = match relay.answer_at_once(&parsed, called.as_ref()) {
-        Some(reply) => Ok(reply),
-        None => {
+        Err(refusal) => Err(refusal),
+        Ok(Some(AtOnce::Reply(reply))) => Ok(reply),
+        Ok(Some(AtOnce::Ask { key, relay: url, found })) => relay.ask(key, &url, found).await,
+        Ok(None) => {
             let (here, gone) = oneshot::channel();
             let caller = Caller { called, source: Some(source), gone };
             if relay.may_be_dropped(&parsed) {

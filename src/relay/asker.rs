@@ -8,6 +8,7 @@ use std::{
 
 use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::{
+    runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::Instant,
 };
@@ -28,6 +29,10 @@ const GENERATION: usize = 8_192;
 /// Questions that may wait to be sealed. At about 0.2 ms each, the last of 256 waits 50 ms on one core.
 const WAITING: usize = 256;
 
+/// Questions that are sealed before those who wait for them are woken, if so many are to be: each change between sealing and
+/// answering empties the processor's caches of the other's code.
+const GROUP: usize = 8;
+
 /// Makes questions, within a budget.
 pub(super) struct Asker(Arc<Sealer>);
 
@@ -36,6 +41,8 @@ struct Sealer {
     secrets: Secrets,
     ask_again: i64,
     cores: Arc<Semaphore>,
+    /// Whose threads seal: who asks may be on another.
+    runtime: Handle,
     waiting: Mutex<VecDeque<Waiting>>,
     asked: Mutex<[HashMap<Name, Asked>; 2]>,
     metrics: Arc<Metrics>,
@@ -67,6 +74,7 @@ impl Asker {
             secrets,
             ask_again: i64::try_from(ask_again.as_secs()).unwrap_or(0),
             cores: Arc::new(Semaphore::new(cores)),
+            runtime: Handle::current(),
             waiting: Mutex::default(),
             asked: Mutex::default(),
             metrics,
@@ -97,7 +105,7 @@ impl Asker {
             let mut waiting = self.0.waiting();
             if let Ok(core) = self.0.cores.clone().try_acquire_owned() {
                 let sealer = self.0.clone();
-                tokio::task::spawn_blocking(move || sealer.seal_all(core));
+                self.0.runtime.spawn_blocking(move || sealer.seal_all(core));
             }
             if waiting.len() >= WAITING {
                 return Err(busy);
@@ -113,14 +121,22 @@ impl Sealer {
     fn seal_all(&self, core: OwnedSemaphorePermit) {
         loop {
             let mut waiting = self.waiting();
-            let Some(Waiting { name, now, question }) = waiting.pop_front() else {
+            let length = waiting.len().min(GROUP);
+            let group: Vec<Waiting> = waiting.drain(..length).collect();
+            if group.is_empty() {
                 // While the queue is locked: who comes next finds a core that is free, not one that is about to be.
                 drop(core);
                 return;
-            };
+            }
             drop(waiting);
-            // Perhaps asked for someone else while this one waited.
-            if let Some(sealed) = self.asked_before(&name, now).or_else(|| self.seal(name, now)) {
+            let mut questions = Vec::with_capacity(group.len());
+            for Waiting { name, now, question } in group {
+                // Perhaps asked for someone else while this one waited.
+                if let Some(sealed) = self.asked_before(&name, now).or_else(|| self.seal(name, now)) {
+                    questions.push((question, sealed));
+                }
+            }
+            for (question, sealed) in questions {
                 // They may be gone by now, which is no failure.
                 let _gone = question.send(sealed);
             }

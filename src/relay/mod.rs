@@ -26,8 +26,8 @@ use crate::{
     clock::Clock,
     metrics::Metrics,
     protocol::{
-        Answer, At, Checked, CheckedMany, FoundBox, KnownKeys, PublicKey, Received, Refusal, RelayUrl, Reply,
-        Request, Upto,
+        Answer, At, Checked, CheckedMany, FoundBox, KnownKeys, Message, PublicKey, Received, Refusal,
+        RelayUrl, Reply, Request, Upto,
     },
     seal::question::{Secrets, verify},
     store::{Append, Appended, Held, Store, StoreError},
@@ -95,6 +95,22 @@ pub struct Caller {
     pub gone: oneshot::Receiver<()>,
 }
 
+/// What a request comes to without the store.
+#[derive(Debug)]
+pub enum AtOnce {
+    /// This is the reply.
+    Reply(Reply),
+    /// A check: [`Relay::ask`] says the rest.
+    Ask {
+        /// Whose owner is asked.
+        key: PublicKey,
+        /// By which URL of the relay.
+        relay: RelayUrl,
+        /// Whether there is anything new.
+        found: bool,
+    },
+}
+
 impl Relay {
     /// A relay over a store. `rng` seeds the questions' randomness.
     pub fn new(
@@ -159,30 +175,58 @@ impl Relay {
         }
     }
 
-    /// The reply to a check that needs nothing but memory: it is known what is there, and the question if one is asked.
+    /// What a request comes to that needs nothing but memory, and then perhaps a question; none, if it needs the store.
     /// `called` is as [`Caller`] has it.
-    pub fn answer_at_once(&self, request: &Request, called: Option<&RelayUrl>) -> Option<Reply> {
+    ///
+    /// # Errors
+    /// As [`Relay::answer`].
+    pub fn answer_at_once(
+        &self,
+        request: &Request,
+        called: Option<&RelayUrl>,
+    ) -> Result<Option<AtOnce>, Refusal> {
         // An API key is looked up.
         if self.api_keys.is_some() {
-            return None;
+            return Ok(None);
         }
         let waits = |wait| !self.waiting.longest_wait(Duration::from_secs(wait)).is_zero();
-        match request {
+        Ok(match request {
             Request::Check { key, ext: _, at, ask, relay, wait } => {
-                let found = self.store.known_newer(&[(*key, *at)])?.contains(&true);
-                if !found && !ask {
-                    return (!waits(*wait)).then_some(Reply::Checked(NOTHING_FOUND));
+                match self.store.known_newer(&[(*key, *at)]).as_deref() {
+                    Some([false]) if !ask && waits(*wait) => None,
+                    Some([false]) if !ask => Some(AtOnce::Reply(Reply::Checked(NOTHING_FOUND))),
+                    Some([found]) => {
+                        let relay = bound_to(relay.as_deref(), self.urls(called))?;
+                        Some(match self.asker.asked_before(*key, relay, self.seconds()) {
+                            Some(question) => {
+                                AtOnce::Reply(Reply::Checked(with_question(*found, question, relay)))
+                            }
+                            None => AtOnce::Ask { key: *key, relay: relay.clone(), found: *found },
+                        })
+                    }
+                    _ => None,
                 }
-                let relay = bound_to(relay.as_deref(), self.urls(called)).ok()?;
-                let question = self.asker.asked_before(*key, relay, self.seconds())?;
-                Some(Reply::Checked(with_question(found, question, relay)))
             }
             Request::CheckMany { boxes, ext: _, relay: _, wait } => {
-                let found = self.store.known_newer(boxes)?.contains(&true);
-                (!found && !waits(*wait)).then_some(Reply::CheckedMany(NONE_FOUND))
+                let found = self.store.known_newer(boxes).is_none_or(|found| found.contains(&true));
+                (!found && !waits(*wait)).then_some(AtOnce::Reply(Reply::CheckedMany(NONE_FOUND)))
             }
-            _ => None,
-        }
+            Request::Receive { key, ext: _, answer, at, limit } => {
+                self.prove(key, answer, self.urls(called))?;
+                let known = self.store.known_messages(key, *at, wanted(*limit));
+                known.map(|messages| AtOnce::Reply(received(messages, *at, *limit)))
+            }
+            Request::Send { .. } | Request::Delete { .. } => None,
+        })
+    }
+
+    /// The reply to a check that was found to need a question. May be polled anywhere, and dropped midway.
+    ///
+    /// # Errors
+    /// `Busy`, if too many wait for one.
+    pub async fn ask(&self, key: PublicKey, relay: &RelayUrl, found: bool) -> Result<Reply, Refusal> {
+        let question = self.asker.question(key, relay, self.seconds()).await?;
+        Ok(Reply::Checked(with_question(found, question, relay)))
     }
 
     /// Whether [`Relay::answer`] to this request may be polled on another runtime than the store's, and dropped midway.
@@ -240,9 +284,7 @@ impl Relay {
         if !found && !ask {
             return Ok(Reply::Checked(NOTHING_FOUND));
         }
-        let relay = bound_to(asked_as, urls)?;
-        let question = self.asker.question(key, relay, self.seconds()).await?;
-        Ok(Reply::Checked(with_question(found, question, relay)))
+        self.ask(key, bound_to(asked_as, urls)?, found).await
     }
 
     async fn checked_many(
@@ -270,19 +312,8 @@ impl Relay {
     }
 
     async fn receive(&self, key: PublicKey, at: At, limit: u32) -> Result<Reply, Refusal> {
-        // One more than asked for shows whether there is more.
-        let wanted = if limit == 1 { 1 } else { limit + 1 };
-        let mut messages = self.store.newer(key, at, wanted).await.map_err(busy(&self.metrics))?;
-        let more = messages.len() > limit as usize;
-        messages.truncate(limit as usize);
-        Ok(Reply::Received(match messages.last().map(|last| last.at) {
-            None => Received::Nothing { ok: true, found: false, at },
-            Some(at) if limit == 1 => {
-                let data = messages.pop().map(|message| message.data).unwrap_or_default();
-                Received::One { ok: true, at, data }
-            }
-            Some(at) => Received::Many { ok: true, at, messages, more },
-        }))
+        let messages = self.store.newer(key, at, wanted(limit)).await.map_err(busy(&self.metrics))?;
+        Ok(received(messages, at, limit))
     }
 
     async fn delete(&self, key: PublicKey, upto: Upto) -> Result<Reply, Refusal> {
@@ -331,6 +362,25 @@ impl Relay {
     fn seconds(&self) -> i64 {
         self.now().div_euclid(1_000_000)
     }
+}
+
+/// How many messages are read for a request of so many: one more than asked for shows whether there is more.
+fn wanted(limit: u32) -> u32 {
+    if limit == 1 { 1 } else { limit + 1 }
+}
+
+/// The reply to a request of so many messages behind `at`, from those that were read for it.
+fn received(mut messages: Vec<Message>, at: At, limit: u32) -> Reply {
+    let more = messages.len() > limit as usize;
+    messages.truncate(limit as usize);
+    Reply::Received(match messages.last().map(|last| last.at) {
+        None => Received::Nothing { ok: true, found: false, at },
+        Some(at) if limit == 1 => {
+            let data = messages.pop().map(|message| message.data).unwrap_or_default();
+            Received::One { ok: true, at, data }
+        }
+        Some(at) => Received::Many { ok: true, at, messages, more },
+    })
 }
 
 /// The URL of ours that a question is bound to: the one that the client says it contacted, else the first.

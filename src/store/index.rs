@@ -6,10 +6,11 @@
 //! [`KnownKeys`]: crate::protocol::KnownKeys
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use super::{Message, recent::Recent};
 use crate::protocol::{At, PublicKey};
 
 /// Boxes of a generation. A table for so many has 262,144 places of 73 bytes and one of its own: 19 MB, and 39 MB for two.
@@ -48,12 +49,24 @@ pub(super) struct Index {
 struct Seen {
     young: HashMap<PublicKey, Known>,
     old: HashMap<PublicKey, Known>,
+    recent: Recent,
     /// The boxes that are being looked at in the database: by how many, and whether one changed meanwhile.
     looked_at: HashMap<PublicKey, (usize, bool)>,
     closed: bool,
 }
 
-/// A look into the database. What changes from here on is newer than what it will see.
+/// What was stored in a box.
+pub(super) struct Fresh {
+    pub(super) message: Message,
+    /// When: the database's time.
+    pub(super) stored_at: i64,
+    /// Whether it made the box.
+    pub(super) first: bool,
+    /// As [`Known`] has it.
+    pub(super) noted_until: i64,
+}
+
+/// A look into the database, or a transaction. What changes from here on is newer than what it will see.
 pub(super) struct Look<'a> {
     index: &'a Index,
     keys: Vec<PublicKey>,
@@ -80,6 +93,11 @@ impl Index {
         boxes.iter().map(|(key, at)| seen.get(key, self.generation)?.holds_newer(*at, now, alive)).collect()
     }
 
+    /// The messages of this box behind `at` that were stored after `alive`, oldest first, at most `limit`; if all of them are known.
+    pub(super) fn newer(&self, key: &PublicKey, at: At, alive: i64, limit: u32) -> Option<Vec<Message>> {
+        self.seen().recent.newer(key, at, alive, limit)
+    }
+
     /// Before the database is asked what these boxes hold.
     pub(super) fn look(&self, keys: impl Iterator<Item = PublicKey>) -> Look<'_> {
         let keys: Vec<PublicKey> = keys.collect();
@@ -91,19 +109,16 @@ impl Index {
         Look { index: self, keys }
     }
 
-    /// A message was stored.
-    pub(super) fn stored(&self, key: PublicKey, known: Known) {
-        let mut seen = self.seen();
-        seen.changed(&key);
-        seen.insert(key, known, self.generation);
+    /// What was stored then or before has expired.
+    pub(super) fn expire(&self, alive: i64) {
+        self.seen().recent.expire(alive);
     }
 
     /// The box changed in another way, or may have.
     pub(super) fn forget(&self, key: &PublicKey) {
         let mut seen = self.seen();
         seen.changed(key);
-        seen.young.remove(key);
-        seen.old.remove(key);
+        seen.forget(key);
     }
 
     /// Others change the boxes from now on: nothing is known any more.
@@ -116,7 +131,7 @@ impl Index {
     pub(super) fn forget_all(&self) {
         let mut seen = self.seen();
         seen.looked_at.values_mut().for_each(|(_, changed)| *changed = true);
-        (seen.young, seen.old) = Default::default();
+        (seen.young, seen.old, seen.recent) = Default::default();
     }
 }
 
@@ -130,6 +145,18 @@ impl Seen {
         Some(known)
     }
 
+    /// The cursor of the newest message, or the start if there is none; if that is known.
+    fn newest(&self, key: &PublicKey) -> Option<At> {
+        let known = self.young.get(key).or_else(|| self.old.get(key))?;
+        Some(known.newest.map_or(At::START, |(newest, _)| newest))
+    }
+
+    fn forget(&mut self, key: &PublicKey) {
+        self.young.remove(key);
+        self.old.remove(key);
+        self.recent.forget(key);
+    }
+
     fn insert(&mut self, key: PublicKey, known: Known, generation: usize) {
         if self.closed {
             return;
@@ -138,6 +165,11 @@ impl Seen {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(key, known);
+    }
+
+    /// Whether the box changed since a look at it began that has not ended.
+    fn is_changed(&self, key: &PublicKey) -> bool {
+        self.looked_at.get(key).is_none_or(|(_, changed)| *changed)
     }
 
     /// Whoever looks at it now may not see this.
@@ -153,8 +185,28 @@ impl Look<'_> {
     pub(super) fn saw(&self, found: impl Iterator<Item = (PublicKey, Known)>) {
         let mut seen = self.index.seen();
         for (key, known) in found {
-            if let Some((_, false)) = seen.looked_at.get(&key) {
+            if !seen.is_changed(&key) {
                 seen.insert(key, known, self.index.generation);
+            }
+        }
+    }
+
+    /// A transaction is committed that stored these, in this order; nothing, where nobody knows. Of a box that changed in another
+    /// way meanwhile nothing is remembered.
+    pub(super) fn stored(&self, batch: impl Iterator<Item = (PublicKey, Option<Fresh>)>) {
+        let mut seen = self.index.seen();
+        let overtaken: HashSet<PublicKey> =
+            self.keys.iter().copied().filter(|key| seen.is_changed(key)).collect();
+        for (key, fresh) in batch {
+            seen.changed(&key);
+            match fresh {
+                Some(fresh) if !seen.closed && !overtaken.contains(&key) => {
+                    let since = if fresh.first { Some(At::START) } else { seen.newest(&key) };
+                    let newest = Some((fresh.message.at, fresh.stored_at));
+                    seen.insert(key, Known { newest, noted_until: fresh.noted_until }, self.index.generation);
+                    seen.recent.stored(key, since, fresh.stored_at, fresh.message);
+                }
+                _ => seen.forget(&key),
             }
         }
     }
@@ -189,6 +241,22 @@ mod tests {
         Known { newest: Some((At::from(at), at)), noted_until: 1_000 }
     }
 
+    fn fresh(at: i64, first: bool) -> Fresh {
+        let message = Message { at: At::from(at), data: vec![at as u8] };
+        Fresh { message, stored_at: at, first, noted_until: 1_000 }
+    }
+
+    /// A message was stored in a box that was there.
+    fn store(index: &Index, key: PublicKey, at: i64) {
+        index.look([key].into_iter()).stored([(key, Some(fresh(at, false)))].into_iter());
+    }
+
+    /// The cursors of what is newer than this one.
+    fn newer(index: &Index, key: PublicKey, at: i64) -> Option<Vec<i64>> {
+        let messages = index.newer(&key, At::from(at), 0, 100)?;
+        Some(messages.iter().map(|message| message.at.as_i64()).collect())
+    }
+
     fn knows(index: &Index, key: PublicKey) -> Option<bool> {
         index.have_newer(&[(key, At::START)], 500, 0).map(|newer| newer == [true])
     }
@@ -207,7 +275,7 @@ mod tests {
         let (key, other) = (a_box(1), a_box(2));
         type Change = fn(&Index, PublicKey);
         let changes: [(Change, Option<bool>); 4] = [
-            (|index, key| index.stored(key, message(7)), Some(true)),
+            (|index, key| store(index, key, 7), Some(true)),
             (|index, key| index.forget(&key), None),
             (|index, _| index.forget_all(), None),
             (|index, _| index.close(), None),
@@ -235,20 +303,61 @@ mod tests {
     fn the_last_word_counts_however_much_is_remembered() {
         let index = Index::remembering(2);
         let keys = [1, 2, 3, 4, 5].map(a_box);
-        index.stored(keys[0], NOTHING);
-        index.stored(keys[1], NOTHING);
+        store(&index, keys[0], 5);
+        store(&index, keys[1], 5);
         // The first two are the old generation now.
-        index.stored(keys[2], NOTHING);
-        index.stored(keys[0], message(7));
-        assert_eq!(knows(&index, keys[0]), Some(true));
-        index.stored(keys[3], NOTHING);
-        assert_eq!(knows(&index, keys[0]), Some(true), "the old copy of it is gone");
+        store(&index, keys[2], 5);
+        store(&index, keys[0], 7);
+        assert_eq!(index.have_newer(&[(keys[0], At::from(6))], 500, 0), Some(vec![true]));
+        store(&index, keys[3], 5);
+        let newer = index.have_newer(&[(keys[0], At::from(6))], 500, 0);
+        assert_eq!(newer, Some(vec![true]), "the old copy of it is gone");
         assert_eq!(knows(&index, keys[1]), None);
         index.forget(&keys[0]);
         assert_eq!(knows(&index, keys[0]), None);
-        index.stored(keys[4], NOTHING);
+        store(&index, keys[4], 5);
         let seen = index.seen();
         assert!(seen.young.len() + seen.old.len() <= 4);
+    }
+
+    #[test]
+    fn messages_are_known_from_a_box_s_first_or_behind_what_was_seen() {
+        let (index, new, seen, unknown) = (Index::default(), a_box(1), a_box(2), a_box(3));
+        index.look([seen].into_iter()).saw([(seen, message(4))].into_iter());
+        let boxes = [new, seen, unknown];
+        let batch = [(new, true, 5), (new, false, 6), (seen, false, 5), (unknown, false, 5)];
+        let look = index.look(boxes.into_iter());
+        look.stored(batch.into_iter().map(|(key, first, at)| (key, Some(fresh(at, first)))));
+        drop(look);
+        assert_eq!(newer(&index, new, 0), Some(vec![5, 6]));
+        assert_eq!(newer(&index, seen, 3), None);
+        assert_eq!(newer(&index, seen, 4), Some(vec![5]));
+        assert_eq!(newer(&index, unknown, 4), None);
+        index.forget(&new);
+        assert_eq!(newer(&index, new, 0), None);
+        store(&index, new, 7);
+        assert_eq!(newer(&index, new, 6), None);
+        index.close();
+        assert_eq!(newer(&index, seen, 4), None);
+        store(&index, seen, 7);
+        assert_eq!(newer(&index, seen, 4), None);
+        assert_eq!(index.seen().looked_at.len(), 0);
+    }
+
+    /// A transaction that stored, and another that deleted after it, may be heard of the other way round.
+    #[test]
+    fn what_was_deleted_meanwhile_is_not_remembered_as_stored() {
+        let (index, key) = (Index::default(), a_box(1));
+        let look = index.look([key].into_iter());
+        index.forget(&key);
+        look.stored([(key, Some(fresh(5, true)))].into_iter());
+        drop(look);
+        assert_eq!(knows(&index, key), None);
+        assert_eq!(newer(&index, key, 0), None);
+        let look = index.look([key].into_iter());
+        look.stored([(key, None)].into_iter());
+        drop(look);
+        assert_eq!(knows(&index, key), None);
     }
 
     #[test]

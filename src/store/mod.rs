@@ -11,6 +11,7 @@ mod index;
 mod migrations;
 mod notify;
 mod postgres;
+mod recent;
 mod room;
 mod sql;
 mod sqlite;
@@ -63,6 +64,9 @@ pub trait Store: Send + Sync {
 
     /// The messages newer than `at`, oldest first, at most `limit`.
     fn newer(&self, key: PublicKey, at: At, limit: u32) -> BoxFuture<'_, Result<Vec<Message>, StoreError>>;
+
+    /// The same at once, if it can be told without the database.
+    fn known_messages(&self, key: &PublicKey, at: At, limit: u32) -> Option<Vec<Message>>;
 
     /// Deletes what is stored now up to and including `at`.
     fn delete_upto(&self, key: PublicKey, at: At) -> BoxFuture<'_, Result<(), StoreError>>;

@@ -25,7 +25,7 @@ use tokio::{runtime::Handle, task::JoinHandle, time::timeout};
 use super::{
     ApiKey, Append, Appended, Arrivals, BoxFuture, Held, Keep, Store, StoreError, Swept, Usage, arrivals,
     fold::{FOLD, Fold},
-    index::{Index, Known},
+    index::{Fresh, Index, Known},
     room::Room,
     writer::{self, Queue},
 };
@@ -443,6 +443,16 @@ fn group(rest: &[(usize, &Append)]) -> usize {
     free.max(1)
 }
 
+/// What the index is told of a message of a batch: what became of it, and when its box was last seen. Nothing, if it was not
+/// stored: a duplicate's first copy may be of a commit of which nobody knew.
+fn fresh(append: &Append, outcome: (Appended, i64), now: i64) -> (PublicKey, Option<Fresh>) {
+    let (Appended::Stored(at), seen_at) = outcome else { return (append.key, None) };
+    let message = Message { at, data: append.data.clone() };
+    // Only a box that is made now was seen first, and written to last, at this very time.
+    let first = seen_at == now && at == At::from(now);
+    (append.key, Some(Fresh { message, stored_at: now, first, noted_until: noted_until(seen_at) }))
+}
+
 /// The first 8 bytes of the SHA-256. Only narrows the search: bytes are compared in full.
 fn tag(data: &[u8]) -> i64 {
     let digest = Sha256::digest(data);
@@ -498,19 +508,14 @@ where
         Ok(())
     }
 
-    /// Stores a batch; then settles the room that was taken for it, and tells the index and those who wait.
+    /// Stores a batch; then settles the room that was taken for it, and tells those who wait.
     async fn append_settled(&self, batch: &[Append]) -> Result<Vec<Appended>, StoreError> {
         let results = insistently(|| self.append_all(batch)).await;
         match &results {
             Ok(results) => {
                 self.wrote(batch.iter().map(|append| append.data.len() as u64).sum());
-                for (append, (_, known)) in batch.iter().zip(results) {
-                    self.room.settle(append.data.len() as u64, known.is_some());
-                    match (&self.index, known) {
-                        (Some(index), Some(known)) => index.stored(append.key, *known),
-                        // A duplicate's first copy may be of a commit of which nobody knew.
-                        _ => self.forget(&append.key),
-                    }
+                for (append, appended) in batch.iter().zip(results) {
+                    self.room.settle(append.data.len() as u64, matches!(appended, Appended::Stored(_)));
                 }
             }
             // Nobody knows for sure.
@@ -524,11 +529,11 @@ where
         }
         // Of a commit that failed nobody knows for sure, and a duplicate's first copy may be of such a one.
         self.arrivals.stored(batch.iter().map(|append| arrivals::name(&append.key)).collect());
-        Ok(results?.into_iter().map(|(appended, _)| appended).collect())
+        Ok(results?)
     }
 
     /// Within a time: a database that hangs must not hold up the writer, nor the end of the program.
-    async fn append_all(&self, batch: &[Append]) -> Result<Vec<(Appended, Option<Known>)>, sqlx::Error> {
+    async fn append_all(&self, batch: &[Append]) -> Result<Vec<Appended>, sqlx::Error> {
         let mut connection = self.write.acquire().await?;
         if self.fold.as_ref().is_some_and(|fold| fold.takes_rest()) {
             let folded = timeout(PATIENCE, sqlx::query(FOLD).execute(&mut *connection)).await;
@@ -536,9 +541,14 @@ where
                 tracing::warn!("the rest of the write-ahead log was not folded into the database");
             }
         }
+        let look = self.index.as_ref().map(|index| index.look(batch.iter().map(|append| append.key)));
         let done = timeout(PATIENCE, self.append_in(&mut connection, batch)).await;
+        if let (Some(look), Ok(Ok((now, outcomes)))) = (look, &done) {
+            look.stored(batch.iter().zip(outcomes).map(|(append, outcome)| fresh(append, *outcome, *now)));
+        }
         self.give_back(connection, matches!(done, Ok(Ok(_))));
-        done.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        let (_, outcomes) = done.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+        Ok(outcomes.into_iter().map(|(appended, _)| appended).collect())
     }
 
     /// A message is there already, perhaps from a commit of which nobody knew: neither the index nor those who wait.
@@ -577,15 +587,16 @@ where
         }
     }
 
+    /// The time of the batch; what became of each message, and when its box was last seen.
     async fn append_in(
         &self,
         connection: &mut DB::Connection,
         batch: &[Append],
-    ) -> Result<Vec<(Appended, Option<Known>)>, sqlx::Error> {
+    ) -> Result<(i64, Vec<(Appended, i64)>), sqlx::Error> {
         let mut transaction = connection.begin_with(self.begin).await?;
         // Before the boxes are locked: who waits for one has its messages dated as much earlier, at most [`PATIENCE`].
         let now = self.now_as_owner(&mut transaction).await?;
-        let mut results: Vec<_> = batch.iter().map(|_| (Appended::NoMoreBoxes, None)).collect();
+        let mut results: Vec<_> = batch.iter().map(|_| (Appended::NoMoreBoxes, now)).collect();
         for round in rounds(batch) {
             let mut rest = round.as_slice();
             while let Some(&(_, first)) = rest.first() {
@@ -603,7 +614,7 @@ where
             }
         }
         transaction.commit().await?;
-        Ok(results)
+        Ok((now, results))
     }
 
     /// The database's time, if it names this one as its owner where it names any.
@@ -623,13 +634,13 @@ where
         Err(sqlx::Error::Configuration(Box::new(Displaced)))
     }
 
-    /// Messages to different boxes, in the order of those. What became of each, and what its box holds then.
+    /// Messages to different boxes, in the order of those. What became of each, and when its box was last seen.
     async fn append_group(
         &self,
         connection: &mut DB::Connection,
         group: &[(usize, &Append)],
         now: i64,
-    ) -> Result<Vec<(Appended, Option<Known>)>, sqlx::Error> {
+    ) -> Result<Vec<(Appended, i64)>, sqlx::Error> {
         let group: Vec<&Append> = group.iter().map(|(_, append)| *append).collect();
         let (text, length) = self.batches.take_cursors.for_all(group.len());
         let mut take = sqlx::query(text).bind(now);
@@ -642,11 +653,8 @@ where
         take.execute(&mut *connection).await?;
         let mut results = Vec::with_capacity(group.len());
         for (append, outcome) in group.iter().zip(self.insert(connection, &group, now).await?) {
-            let (last_at, seen_at, _) = outcome;
-            let appended = self.append_again(connection, append, outcome, now).await?;
-            let known = matches!(appended, Appended::Stored(_))
-                .then(|| Known { newest: Some((At::from(last_at), now)), noted_until: noted_until(seen_at) });
-            results.push((appended, known));
+            let (_, seen_at, _) = outcome;
+            results.push((self.append_again(connection, append, outcome, now).await?, seen_at));
         }
         Ok(results)
     }
@@ -833,7 +841,15 @@ where
         Ok(same.is_some())
     }
 
+    /// As the index knows it.
+    fn known_messages(&self, key: &PublicKey, at: At, limit: u32) -> Option<Vec<Message>> {
+        self.index.as_ref()?.newer(key, at, self.time().saturating_sub(self.message_ttl()), limit)
+    }
+
     async fn newer(&self, key: &PublicKey, at: At, limit: u32) -> Result<Vec<Message>, sqlx::Error> {
+        if let Some(messages) = self.known_messages(key, at, limit) {
+            return Ok(messages);
+        }
         let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(NEWER)
             .bind(key.as_bytes().to_vec())
             .bind(at.as_i64())
@@ -891,6 +907,9 @@ where
             .fetch_all(&self.write)
             .await?;
         self.deleted(&messages);
+        if let Some(index) = &self.index {
+            index.expire(self.time().saturating_sub(self.message_ttl()));
+        }
         let redate = sqlx::query(REDATE_BOXES).bind(self.now()).bind(self.box_ttl());
         redate.execute(&self.write).await?;
 
@@ -997,6 +1016,10 @@ where
 
     fn known_newer(&self, boxes: &[(PublicKey, At)]) -> Option<Vec<bool>> {
         self.tables.known_newer(boxes)
+    }
+
+    fn known_messages(&self, key: &PublicKey, at: At, limit: u32) -> Option<Vec<Message>> {
+        self.tables.known_messages(key, at, limit)
     }
 
     fn arrivals(&self) -> &Arrivals {

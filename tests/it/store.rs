@@ -120,6 +120,7 @@ promises! {
     what_is_held_is_counted
     many_boxes_are_looked_at_in_one_go
     an_idle_check_asks_no_database
+    the_newest_messages_are_in_memory
     an_api_key_makes_so_many_boxes_at_once
     who_waits_is_told_what_comes
     what_came_last_is_told_before_the_end
@@ -497,6 +498,51 @@ async fn an_idle_check_asks_no_database(world: World) {
 }
 
 /// The quota counts what comes before in the same batch, too.
+/// Where nobody else writes, what was stored a moment ago is received without the database.
+async fn the_newest_messages_are_in_memory(world: World) {
+    let store = world.open().await;
+    let (key, other) = (fresh_pub(), fresh_pub());
+    let known = |store: &Arc<dyn Store>, key, at, limit| {
+        let messages = store.known_messages(&key, at, limit)?;
+        Some(messages.into_iter().map(|message| String::from_utf8(message.data).unwrap()).collect::<Vec<_>>())
+    };
+    let one = stored(&*store, key, b"one").await;
+    let two = stored(&*store, key, b"two").await;
+    if world.is_shared() {
+        assert_eq!(known(&store, key, At::START, 10), None, "others may have changed it");
+        return;
+    }
+    assert_eq!(known(&store, other, At::START, 10), None);
+    assert_eq!(known(&store, key, At::START, 1).unwrap(), ["one"]);
+    assert_eq!(known(&store, key, At::START, 10).unwrap(), ["one", "two"]);
+    assert_eq!(known(&store, key, one, 10).unwrap(), ["two"]);
+    assert_eq!(known(&store, key, two, 10).unwrap(), [""; 0]);
+    assert_eq!(store.append(letter(key, b"two".to_vec())).await, Ok(Appended::Duplicate));
+    assert_eq!(known(&store, key, one, 10), None, "the first copy may be of a commit of which nobody knew");
+    assert_eq!(bodies(&*store, key, At::START).await, ["one", "two"]);
+    let three = stored(&*store, key, b"three").await;
+    assert_eq!(known(&store, key, two, 10), None);
+
+    stored(&*store, other, b"to go").await;
+    store.delete_upto(other, At::MAX).await.unwrap();
+    assert_eq!(known(&store, other, At::START, 10), None);
+    assert_eq!(bodies(&*store, other, At::START).await, [""; 0]);
+    assert!(!has_newer(&*store, other, At::START).await);
+    stored(&*store, other, b"anew").await;
+    assert_eq!(known(&store, other, At::START, 10).unwrap(), ["anew"], "it was seen to be empty");
+    world.advance(HOUR);
+    assert_eq!(known(&store, other, At::START, 10).unwrap(), [""; 0], "it has expired");
+
+    stored(&*store, key, b"four").await;
+    store.close().await;
+    let store = world.open().await;
+    assert_eq!(known(&store, key, three, 10), None);
+    assert_eq!(bodies(&*store, key, three).await, ["four"]);
+    stored(&*store, other, b"and again").await;
+    assert_eq!(known(&store, other, At::START, 10), None, "the box was there before");
+    assert_eq!(bodies(&*store, other, At::START).await, ["and again"]);
+}
+
 async fn an_api_key_makes_so_many_boxes_at_once(world: World) {
     let store = world.open().await;
     // All of one writer's queue: two writers may not see each other's boxes.
