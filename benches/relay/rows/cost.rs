@@ -257,10 +257,11 @@ impl<'a> Relays<'a> {
             core: each(ran.server.as_secs_f64()),
             sent: each(ran.sent as f64),
             received: each(ran.received as f64),
-            // To a hundredth: PostgreSQL cleans up by itself now and then, and what a connection prepares is a transaction too.
+            // To a hundredth: PostgreSQL cleans up by itself now and then, and what a connection prepares is a transaction too. So
+            // what costs none may come out below none.
             transactions: with
                 .zip(without)
-                .map(|(with, without)| (each(with - without) * 100.0).round() / 100.0),
+                .map(|(with, without)| (each((with - without).max(0.0)) * 100.0).round() / 100.0),
             latency: median(ran.replies.iter().map(|(_, latency)| latency.as_secs_f64())),
         })
     }
