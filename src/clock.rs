@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        LazyLock,
+        Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -34,6 +34,55 @@ impl Clock for SystemClock {
     fn elapsed(&self) -> Duration {
         static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
         STARTED.elapsed()
+    }
+}
+
+/// The clock of a process that may be frozen, and with it the monotonic clock: what the time of day gains on that by a second or more
+/// has passed, too. So has what it gains when somebody sets it.
+pub struct FreezingClock {
+    clock: Arc<dyn Clock>,
+    frozen: Mutex<Frozen>,
+}
+
+#[derive(Debug)]
+struct Frozen {
+    /// By how much the time of day was ahead of the monotonic clock, in microseconds.
+    ahead: i64,
+    /// How long the process was frozen, in all.
+    passed: Duration,
+}
+
+/// What counts as frozen, in microseconds: two clocks are never read at once, and one of them may be adjusted.
+const FROZEN: i64 = 1_000_000;
+
+impl FreezingClock {
+    /// That clock, with what it misses.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let frozen = Frozen { ahead: ahead(&*clock, clock.elapsed()), passed: Duration::ZERO };
+        Self { clock, frozen: Mutex::new(frozen) }
+    }
+}
+
+fn ahead(clock: &dyn Clock, elapsed: Duration) -> i64 {
+    clock.now().saturating_sub(micros(elapsed))
+}
+
+impl Clock for FreezingClock {
+    fn now(&self) -> i64 {
+        self.clock.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+        let elapsed = self.clock.elapsed();
+        let ahead = ahead(&*self.clock, elapsed);
+        let gained = ahead.saturating_sub(frozen.ahead);
+        if gained.saturating_abs() >= FROZEN {
+            frozen.ahead = ahead;
+            // A time of day that was set back takes nothing back.
+            frozen.passed += Duration::from_micros(u64::try_from(gained).unwrap_or(0));
+        }
+        elapsed + frozen.passed
     }
 }
 
@@ -75,4 +124,31 @@ impl Clock for HandClock {
 /// A duration in microseconds, at most 292,000 years.
 pub fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_monotonic_clock_misses_has_passed_too() {
+        let hand = Arc::new(HandClock::at(1_795_158_000_000_000));
+        let clock = FreezingClock::new(hand.clone());
+        let seconds = |clock: &FreezingClock| clock.elapsed().as_secs_f64();
+        assert_eq!(seconds(&clock), 0.0);
+        hand.advance(Duration::from_secs(7));
+        assert_eq!(seconds(&clock), 7.0);
+        // Frozen for an hour.
+        hand.set(hand.now() + 3_600_000_000);
+        assert_eq!(seconds(&clock), 3607.0);
+        hand.set(hand.now() + 600_000);
+        assert_eq!(seconds(&clock), 3607.0, "too little to tell");
+        hand.set(hand.now() + 600_000);
+        assert_eq!(seconds(&clock), 3608.2, "but it adds up");
+        hand.set(hand.now() - 7_200_000_000);
+        assert_eq!(seconds(&clock), 3608.2, "it never goes back");
+        hand.advance(Duration::from_secs(2));
+        assert_eq!(seconds(&clock), 3610.2, "and goes on");
+        assert_eq!(clock.now(), hand.now());
+    }
 }

@@ -12,22 +12,17 @@ use std::{
 
 use actix_web::web;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-use tokio::{
-    net::TcpSocket,
-    sync::oneshot,
-    task::JoinHandle,
-    time::{Instant, MissedTickBehavior},
-};
+use tokio::{net::TcpSocket, sync::oneshot, task::JoinHandle, time::MissedTickBehavior};
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, FreezingClock},
     http::{
         self, About, Clients, Shared, Surface,
         demo::{self, Demo},
     },
     metrics::Metrics,
     protocol::RelayUrl,
-    relay::{Limiter, Rates, Relay, Rules, Sweeper, sweep_all},
+    relay::{Limiter, Rates, Relay, Rules, Sweeping, USAGE_INTERVAL, Upkeep},
     seal::question::Secrets,
     store::{self, Keep, OpenError, Role, Store, StoreError},
 };
@@ -46,12 +41,6 @@ const WATCHERS: usize = 64;
 /// How long the database has to take what is still queued and to let go.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The time between two additions of what was used of API keys to the database: what a crash loses at most.
-const USAGE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// The time between two sweeps of boxes, by a relay that holds no message and lets its database sleep.
-const SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// What a server needs to know. Not shown by `Debug`: the database's URL may hold a password.
 #[derive(Clone)]
 pub struct Config {
@@ -66,6 +55,9 @@ pub struct Config {
     pub sole_instance: bool,
     /// The URLs clients reach the relay under; with none, questions are bound to the Host header of the request.
     pub urls: Vec<RelayUrl>,
+    /// Whether what stands in front takes TLS off, and leads nothing here but what is for this relay's host: the Host header is
+    /// then as good as a URL, and it is one of https.
+    pub led_by_host: bool,
     /// The secrets of the questions; with none, one kept in the database.
     pub secrets: Option<Secrets>,
     /// How long messages and boxes live, and how much a box holds.
@@ -74,6 +66,8 @@ pub struct Config {
     pub answer_ttl: Duration,
     /// The time between two sweeps.
     pub sweep_interval: Duration,
+    /// Whether requests sweep, a part each, and store what is used of API keys; and nothing does by itself.
+    pub sweep_with_requests: bool,
     /// The longest that a check may wait for something to come; zero for no long poll.
     pub max_wait: Duration,
     /// How many checks may wait at once.
@@ -137,7 +131,8 @@ pub struct Server {
     relay: Arc<Relay>,
     stopping: Arc<AtomicBool>,
     store: Arc<dyn Store>,
-    sweeping: JoinHandle<()>,
+    /// Where requests do not sweep.
+    sweeping: Option<JoinHandle<()>>,
     /// Adds up what is used of API keys until its sender is gone.
     accounting: (oneshot::Sender<()>, JoinHandle<()>),
 }
@@ -149,6 +144,7 @@ impl Server {
     /// [`StartError`], with what to do; nothing is left behind.
     pub async fn bind(config: Config, environment: Environment) -> Result<Self, StartError> {
         let Environment { clock, store_clock, mut rng } = environment;
+        let store_clock_is_its_own = store_clock.is_none();
         // The address first: a second server on the same port must not touch the database.
         let (listener, address) = listen("--listen", &config.listen)?;
         let watched =
@@ -171,29 +167,50 @@ impl Server {
         let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
         let rng = StdRng::from_rng(&mut rng);
         let relay = Arc::new(Relay::new(store.clone(), clock.clone(), rng, rules, metrics.clone()));
-        let limiter = Arc::new(Limiter::new(config.rates, clock.clone(), metrics.clone()));
+        let with_requests = config.sweep_with_requests;
+        let passing: Arc<dyn Clock> =
+            if with_requests { Arc::new(FreezingClock::new(clock.clone())) } else { clock.clone() };
+        let limiter = Arc::new(Limiter::new(config.rates, passing.clone(), metrics.clone()));
+        // A clock that jumps is known by another: where the database has the same one, only a monotonic clock is another.
+        let is_elsewhere = store_clock_is_its_own && config.database.starts_with("postgres");
+        let sweeping = Sweeping::new(
+            store.clone(),
+            config.keep,
+            config.sole_instance,
+            limiter.clone(),
+            if is_elsewhere { passing } else { clock.clone() },
+            metrics.clone(),
+        );
         let demo = (config.demo && !config.require_api_key)
             .then(|| Demo::new(&demo::Settings { relay: None, stun: config.demo_stun }))
             .transpose()
             .map_err(|error| StartError::Demo(error.to_string()))?
             .map(Arc::new);
+        let (sweeping, upkeep) = if with_requests {
+            (None, Some(Upkeep::new(relay.clone(), sweeping, clock, config.sweep_interval)))
+        } else {
+            (Some(sweeping), None)
+        };
         let shared = web::Data::new(Shared {
             relay: relay.clone(),
-            limiter: limiter.clone(),
+            limiter,
             clients: Clients::new(config.client_address),
             about: About {
                 urls: config.urls,
+                led_by_host: config.led_by_host,
                 keep: config.keep,
                 answer_ttl: config.answer_ttl,
                 max_wait: config.max_wait,
                 api_key: config.require_api_key,
                 rates: config.rates,
                 sweep_interval: config.sweep_interval,
+                sweep_with_requests: with_requests,
                 demo: demo.is_some(),
             },
             runtime: tokio::runtime::Handle::current(),
-            metrics: metrics.clone(),
+            metrics,
             body_timeout: config.connections.body_timeout,
+            upkeep,
         });
         let stopping = Arc::<AtomicBool>::default();
         let surface = Surface::Relay { metrics: watched.is_none(), demo };
@@ -206,18 +223,9 @@ impl Server {
             Ok::<_, StartError>((address, server))
         });
         let watching = watching.transpose()?;
-        let sweeping = Sweeping {
-            store: store.clone(),
-            sweeper: Sweeper::new(config.keep.message_ttl),
-            max_bytes: config.keep.max_bytes,
-            lets_sleep: config.sole_instance,
-            limiter,
-            clock,
-            metrics,
-        };
-        let sweeping = tokio::spawn(sweeping.run(config.sweep_interval));
+        let sweeping = sweeping.map(|sweeping| tokio::spawn(sweep(sweeping, config.sweep_interval)));
         let (stop_accounting, stopped) = oneshot::channel();
-        let accounting = (stop_accounting, tokio::spawn(account(relay.clone(), stopped)));
+        let accounting = (stop_accounting, tokio::spawn(account(relay.clone(), !with_requests, stopped)));
         Ok(Self { address, http, watching, relay, stopping, store, sweeping, accounting })
     }
 
@@ -261,7 +269,9 @@ impl Server {
             drop(served.await);
         }
         stopping.abort();
-        sweeping.abort();
+        if let Some(sweeping) = sweeping {
+            sweeping.abort();
+        }
         drop(stop_accounting);
         let closing = async {
             drop(accounting.await);
@@ -317,79 +327,26 @@ async fn stored_secret(store: &dyn Store, rng: &mut StdRng) -> Result<Secrets, S
     Secrets::one(&secret).map_err(|error| StoreError::Database(format!("the stored secret: {error}")))
 }
 
-/// Adds what was used of API keys to the database at every tick, and once more when `stop` is gone.
-async fn account(relay: Arc<Relay>, mut stop: oneshot::Receiver<()>) {
-    let mut ticks = tokio::time::interval(USAGE_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+/// Adds what was used of API keys to the database at every tick, if there are any, and once more when `stop` is gone.
+async fn account(relay: Arc<Relay>, ticks: bool, mut stop: oneshot::Receiver<()>) {
+    let mut interval = tokio::time::interval(USAGE_INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let stopped = tokio::select! { _ = ticks.tick() => false, _ = &mut stop => true };
+        let stopped = tokio::select! { _ = interval.tick(), if ticks => false, _ = &mut stop => true };
         // Between the ticks and never within one: an addition cut short could count twice.
-        if let Err(error) = relay.flush_usage().await {
-            tracing::error!(%error, "the usage of API keys was not stored; the next time tries again");
-        }
+        relay.store_usage().await;
         if stopped {
             return;
         }
     }
 }
 
-/// What the sweep's loop works with.
-struct Sweeping {
-    store: Arc<dyn Store>,
-    sweeper: Sweeper,
-    max_bytes: Option<u64>,
-    /// Whether an idle relay leaves its database alone.
-    lets_sleep: bool,
-    limiter: Arc<Limiter>,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
-}
-
-impl Sweeping {
-    /// Sweeps at every tick, in batches, until it is aborted.
-    async fn run(mut self, interval: Duration) {
-        let mut ticks = tokio::time::interval(interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut last = None;
-        loop {
-            ticks.tick().await;
-            self.limiter.forget_idle();
-            let is_recent = last.is_some_and(|last| self.clock.elapsed().saturating_sub(last) < SLEEP);
-            if self.lets_sleep && is_recent && self.store.is_empty() {
-                continue;
-            }
-            let started = Instant::now();
-            match self.once().await {
-                Ok(true) => {
-                    last = Some(self.clock.elapsed());
-                    self.metrics.sweep("ok");
-                    self.metrics.sweep_took(started.elapsed());
-                }
-                Ok(false) => self.metrics.sweep("held"),
-                Err(error) => {
-                    self.metrics.sweep("failed");
-                    self.metrics.store_error(error.kind());
-                    tracing::error!(%error, "a sweep failed; the next one tries again");
-                }
-            }
-        }
-    }
-
-    /// Whether it swept: not, if the clock jumped.
-    async fn once(&mut self) -> Result<bool, StoreError> {
-        if !self.sweeper.may_sweep(self.store.now().await?, self.clock.elapsed()) {
-            return Ok(false);
-        }
-        let swept = sweep_all(&*self.store).await?;
-        self.metrics.swept_messages.inc_by(swept.messages.into());
-        self.metrics.swept_boxes.inc_by(swept.boxes.into());
-        if self.max_bytes.is_some_and(|most| self.store.held().on_disk() > most / 10 * 9) {
-            // Here and not with each send, or strangers could fill the log.
-            tracing::warn!("all boxes together hold nearly as much as they may (--max-bytes)");
-        }
-        if swept.messages > 0 || swept.boxes > 0 {
-            tracing::debug!(messages = swept.messages, boxes = swept.boxes, "swept");
-        }
-        Ok(true)
+/// Sweeps at every tick, until it is aborted.
+async fn sweep(mut sweeping: Sweeping, interval: Duration) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        sweeping.sweep().await;
     }
 }

@@ -2,23 +2,38 @@
 
 use clap::Args;
 
-use super::{Failure, variable};
+use super::{Failure, profile::Profile, variable};
 use crate::store::{OpenError, StoreError};
 
 /// Where the relay keeps its messages.
 #[derive(Args)]
 pub(super) struct Database {
     /// sqlite://PATH, sqlite::memory: (gone with the process) or postgres://USER:PASSWORD@HOST/NAME [default:
-    /// $DATABASE_URL, else sqlite://connectoid.db]
-    #[arg(long, env = "CONNECTOID_DATABASE", value_name = "URL", hide_env_values = true)]
+    /// $DATABASE_URL, else that of the profile, else sqlite://connectoid.db]
+    #[arg(
+        long,
+        env = "CONNECTOID_DATABASE",
+        value_name = "URL",
+        hide_env_values = true,
+        hide_default_value = true
+    )]
     database: Option<String>,
+
+    /// Where the relay runs, for defaults that are right there. What is set otherwise counts, by an option or a variable
+    #[arg(long, env = "CONNECTOID_PROFILE", value_name = "PROFILE")]
+    pub(super) profile: Option<Profile>,
 }
 
 const DEFAULT_DATABASE: &str = "sqlite://connectoid.db";
 
 impl Database {
+    /// The database's URL, as far as one is given.
+    pub(super) fn given(&self) -> Option<String> {
+        self.database.clone().or_else(|| variable("DATABASE_URL"))
+    }
+
     pub(super) fn url(self) -> String {
-        self.database.or_else(|| variable("DATABASE_URL")).unwrap_or_else(|| DEFAULT_DATABASE.to_owned())
+        self.given().unwrap_or_else(|| DEFAULT_DATABASE.to_owned())
     }
 }
 

@@ -17,6 +17,7 @@ mod link;
 mod meet;
 mod online;
 mod passphrase;
+mod profile;
 #[expect(dead_code, reason = "no command moves files yet")]
 mod progress;
 mod prune;
@@ -134,13 +135,13 @@ enum KeyCommand {
 
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
-    let matches = without_empty_variables(Cli::command()).get_matches();
+    let matches = profile::with_defaults(without_empty_variables(Cli::command())).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let done = match cli.command {
         Command::Up(up) => online(up.run()),
         Command::Share(share) => online(share.run()),
         Command::Connect(connect) => online(connect.run()),
-        Command::Serve(serve) => serve.run(),
+        Command::Serve(serve) => serve.run(profile::in_force(&matches)),
         Command::Demo(demo) => demo.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Link(link) => link.run(),

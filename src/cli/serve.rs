@@ -8,7 +8,7 @@ use std::{
 
 use clap::{
     Args, ValueEnum,
-    builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser as _},
+    builder::{BoolishValueParser, FalseyValueParser, PossibleValuesParser, TypedValueParser as _},
 };
 use ipnet::{IpNet, Ipv4Net};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -19,7 +19,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use super::{Failure, database::Database, entropy, print_line, say, size::size, variable};
+use super::{Failure, database::Database, entropy, print_line, profile::Profile, say, size::size, variable};
 use crate::{
     clock::SystemClock,
     protocol::{RelayUrl, base64url, limits},
@@ -48,7 +48,8 @@ pub(super) struct Serve {
     database: Database,
 
     /// A URL that clients reach this relay under, as https://connecto.id; repeat it, or separate them with commas, if
-    /// there are several. Without one the relay believes the Host header: for use on one machine only
+    /// there are several. Without one the relay believes the Host header: for use on one machine only, and with the profiles
+    /// cloud-run and lambda
     #[arg(long, env = "CONNECTOID_URL", value_name = "PUBLIC_URL", value_delimiter = ',')]
     url: Vec<RelayUrl>,
 
@@ -70,8 +71,13 @@ pub(super) struct Serve {
 
     /// No other relay uses the same database on PostgreSQL: checks that find nothing are answered from memory, and an idle
     /// database may sleep. One on SQLite is always alone
-    #[arg(long, help_heading = "Keeping", env = "CONNECTOID_SOLE_INSTANCE", value_parser = FalseyValueParser::new())]
-    sole_instance: bool,
+    #[arg(long, help_heading = "Keeping", env = "CONNECTOID_SOLE_INSTANCE", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    sole_instance: Option<bool>,
+
+    /// Sweep before the reply to a request, a part at a time, and not by itself: for platforms that freeze the relay
+    /// between requests
+    #[arg(long, help_heading = "Keeping", env = "CONNECTOID_SWEEP_WITH_REQUESTS", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    sweep_with_requests: Option<bool>,
 
     /// The messages a box may hold at once
     #[arg(long, help_heading = "Room", env = "CONNECTOID_BOX_MESSAGES", value_name = "COUNT", default_value_t = limits::BOX_MESSAGES, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -291,12 +297,13 @@ fn connections_allowed() -> usize {
 }
 
 impl Serve {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    /// `profile` says which is in force.
+    pub(super) fn run(self, profile: Option<String>) -> Result<(), Failure> {
         self.log();
         let format = self.log_format;
         let config = self.config()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        runtime.map_err(Failure::new)?.block_on(serve(config, format))
+        runtime.map_err(Failure::new)?.block_on(serve(config, format, profile))
     }
 
     fn log(&self) {
@@ -320,6 +327,15 @@ impl Serve {
     }
 
     pub(super) fn config(self) -> Result<Config, Failure> {
+        let profile = self.database.profile;
+        if let Some(profile) = profile {
+            if self.url.is_empty() {
+                profile.needs_url()?;
+            }
+            if self.database.given().is_none() {
+                profile.needs_database()?;
+            }
+        }
         let allowed = connections_allowed();
         if allowed < self.max_connections {
             tracing::warn!(
@@ -356,8 +372,9 @@ impl Serve {
                 .unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
             metrics_listen: self.metrics_listen,
             database,
-            sole_instance: self.sole_instance,
+            sole_instance: self.sole_instance.unwrap_or_default(),
             urls: self.url,
+            led_by_host: profile.is_some_and(Profile::leads_by_host),
             secrets: secrets.map_err(|error| Failure::with(2, format!("CONNECTOID_SECRETS: {error}")))?,
             keep: Keep {
                 message_ttl: self.message_ttl,
@@ -367,6 +384,7 @@ impl Serve {
             },
             answer_ttl: self.answer_ttl,
             sweep_interval: self.sweep_interval,
+            sweep_with_requests: self.sweep_with_requests.unwrap_or_default(),
             max_wait: self.max_wait,
             // So that a quarter of the connections is left for those who do not wait.
             max_waiters: self.max_waiters.min((self.max_connections.min(allowed) * 3).div_ceil(4)),
@@ -389,10 +407,11 @@ impl Serve {
     }
 }
 
-async fn serve(config: Config, format: LogFormat) -> Result<(), Failure> {
+async fn serve(config: Config, format: LogFormat, profile: Option<String>) -> Result<(), Failure> {
     let environment =
         Environment { clock: std::sync::Arc::new(SystemClock), store_clock: None, rng: entropy()? };
     let (urls, database) = (config.urls.clone(), shown(&config.database));
+    let believes_anyone = urls.is_empty() && !config.led_by_host;
     let closed = config.require_api_key.then(|| add_key(&config.database));
     let demo = config.demo;
     let stop = stop_signal()?;
@@ -411,10 +430,13 @@ async fn serve(config: Config, format: LogFormat) -> Result<(), Failure> {
         // Every line is to be an object.
         LogFormat::Json => tracing::info!(%address, database, "listening"),
     }
+    if let Some(profile) = profile {
+        tracing::info!("{profile}");
+    }
     if let Some(address) = server.metrics_address() {
         tracing::info!(%address, "metrics");
     }
-    if urls.is_empty() {
+    if believes_anyone {
         tracing::warn!(
             "no --url: questions are bound to the Host header; set --url before others use this relay"
         );

@@ -56,6 +56,11 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How long a reply may make no progress.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// An alarm this late was heard late: the process was frozen, or had no core. It hears its alarms before it sees what came
+/// meanwhile, so it looks for a moment more.
+const LATE_ALARM: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// What progress earns: the slowest client that gets all of a large reply takes 4 KB/s. Without it, a client that takes
 /// a byte now and then would keep a reply in memory for hours.
 const PER_BYTE: Duration = Duration::from_micros(250);
@@ -208,6 +213,8 @@ pub(super) struct Connection<S> {
     /// The deadline of a reply that the client does not take as it comes.
     write_by: Option<Instant>,
     alarm: Pin<Box<Sleep>>,
+    /// A deadline whose alarm was late, and the one instead.
+    once_more: Option<(Instant, Instant)>,
     /// What actix got since it last had to stop reading.
     given: usize,
     /// What was read while actix gets nothing.
@@ -235,6 +242,7 @@ impl<S> Connection<S> {
             read_by,
             write_by: None,
             alarm,
+            once_more: None,
             given: 0,
             ahead: vec![],
             ended: false,
@@ -303,13 +311,21 @@ impl<S> Connection<S> {
 
     /// Pending until this deadline, then an error.
     fn poll_until<T>(&mut self, by: Instant, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        if by < self.alarm.deadline() {
-            self.alarm.as_mut().reset(by);
+        let instead = self.once_more.filter(|(late, _)| *late == by);
+        let until = instead.map_or(by, |(_, instead)| instead);
+        if until < self.alarm.deadline() {
+            self.alarm.as_mut().reset(until);
         }
         // A deadline moves on with every request. An alarm that is early is set anew when it rings, not each time.
         ready!(self.alarm.as_mut().poll(cx));
-        while self.alarm.deadline() < by {
-            self.alarm.as_mut().reset(by);
+        while self.alarm.deadline() < until {
+            self.alarm.as_mut().reset(until);
+            ready!(self.alarm.as_mut().poll(cx));
+        }
+        let now = Instant::now();
+        if instead.is_none() && now.saturating_duration_since(by) > LATE_ALARM {
+            self.once_more = Some((by, now + LOOK_AGAIN));
+            self.alarm.as_mut().reset(now + LOOK_AGAIN);
             ready!(self.alarm.as_mut().poll(cx));
         }
         if self.write_by.is_some() {
@@ -512,6 +528,24 @@ mod tests {
     async fn idling_ends_too() {
         let (mut connection, _client, _) = connection(HOUR, SOON);
         connection.write_all(b"a reply").await.unwrap();
+        timed_out(&mut connection).await;
+        assert!(closed(&connection, "idle"));
+    }
+
+    /// What came while the process was frozen counts, though nobody could see it in time.
+    #[tokio::test]
+    async fn a_late_alarm_is_not_the_end() {
+        let (mut connection, mut client, _) = connection(HOUR, SOON);
+        for _ in 0..2 {
+            connection.write_all(b"a reply").await.unwrap();
+            // All threads of this test, which are one.
+            std::thread::sleep(SOON + LATE_ALARM * 2);
+            assert!(timeout(SOON, connection.read(&mut [0; 64])).await.is_err());
+            client.write_all(b"G").await.unwrap();
+            assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), 1);
+        }
+        connection.write_all(b"a reply").await.unwrap();
+        std::thread::sleep(SOON + LATE_ALARM * 2);
         timed_out(&mut connection).await;
         assert!(closed(&connection, "idle"));
     }

@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Peer, Shared, in_json, refuse};
+use super::{About, Peer, Shared, in_json, refuse};
 use crate::{
     protocol::{Refusal, RelayUrl, Reply, Request, limits::MAX_MANY_BYTES},
     relay::{AtOnce, Caller},
@@ -33,7 +33,11 @@ pub(super) async fn post(request: HttpRequest, payload: Payload, shared: Data<Sh
         reply.head_mut().set_connection_type(ConnectionType::Close);
         return reply;
     };
-    match answer(&request, body, &shared).await {
+    let answered = answer(&request, body, &shared).await;
+    if let Some(upkeep) = &shared.upkeep {
+        upkeep.with_request(&shared.runtime).await;
+    }
+    match answered {
         Ok(reply) => in_json(HttpResponse::Ok(), &reply),
         Err(refusal) => refuse(&refusal),
     }
@@ -69,8 +73,7 @@ async fn answer(
     };
     let action = if parsed.waits() { "wait" } else { parsed.action() };
     shared.limiter.admit(source, &parsed).inspect_err(|refusal| log(action, refusal.error()))?;
-    // With URLs of its own the relay never reads the Host header.
-    let called = if shared.about.urls.is_empty() { called_as(request) } else { None };
+    let called = called_as(request, &shared.about);
     let answer = match relay.answer_at_once(&parsed, called.as_ref()) {
         Err(refusal) => Err(refusal),
         Ok(Some(AtOnce::Reply(reply))) => Ok(reply),
@@ -140,7 +143,11 @@ async fn read_body(request: &HttpRequest, mut payload: Payload) -> Result<Vec<u8
     Ok(body)
 }
 
-/// The URL this relay was called by. Only read by a relay that was given none of its own.
-pub(super) fn called_as(request: &HttpRequest) -> Option<RelayUrl> {
-    RelayUrl::from_host_header(request.headers().get(header::HOST)?.to_str().ok()?)
+/// The URL this relay was called by. With URLs of its own it never reads the Host header.
+pub(super) fn called_as(request: &HttpRequest, about: &About) -> Option<RelayUrl> {
+    if !about.urls.is_empty() {
+        return None;
+    }
+    let host = request.headers().get(header::HOST)?.to_str().ok()?;
+    RelayUrl::from_host_header(host, about.led_by_host)
 }

@@ -1,9 +1,11 @@
 //! What a relay says of itself to programs: its limits, its health, its metrics, its description.
 
+use std::slice;
+
 use actix_web::{HttpRequest, HttpResponse, http::header, web::Data};
 use serde::Serialize;
 
-use super::{About, Shared, in_json, refuse};
+use super::{About, Shared, endpoint::called_as, in_json, refuse};
 use crate::{
     protocol::{RelayUrl, Reply, limits},
     relay::Rate,
@@ -54,7 +56,8 @@ struct Limits {
 
 /// `GET /info`
 pub(super) async fn info(request: HttpRequest, shared: Data<Shared>) -> HttpResponse {
-    let About { urls, keep, answer_ttl, max_wait, api_key, rates, .. } = &shared.about;
+    let About { urls, led_by_host, keep, answer_ttl, max_wait, api_key, rates, .. } = &shared.about;
+    let called = if *led_by_host { called_as(&request, &shared.about) } else { None };
     let info = Info {
         ok: true,
         name: "connectoid",
@@ -62,7 +65,7 @@ pub(super) async fn info(request: HttpRequest, shared: Data<Shared>) -> HttpResp
         protocol: 1,
         time: shared.relay.now(),
         client: shared.clients.source(&request).text(),
-        relays: urls,
+        relays: called.as_ref().map_or(urls, slice::from_ref),
         api_key: *api_key,
         limits: Limits {
             request_bytes: limits::MAX_REQUEST_BYTES,

@@ -44,7 +44,7 @@ use self::{
 use crate::{
     metrics::Metrics,
     protocol::{Refusal, RelayUrl},
-    relay::{Limiter, Rates, Relay},
+    relay::{Limiter, Rates, Relay, Upkeep},
     store::Keep,
 };
 
@@ -60,12 +60,16 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     /// How long a body may take.
     pub(crate) body_timeout: Duration,
+    /// What is done with requests, where the relay does nothing by itself.
+    pub(crate) upkeep: Option<Upkeep>,
 }
 
 /// What the relay says of itself.
 #[derive(Debug, Clone)]
 pub(crate) struct About {
     pub(crate) urls: Vec<RelayUrl>,
+    /// Whether, with no URLs, it is reached by https under the Host header of the request.
+    pub(crate) led_by_host: bool,
     pub(crate) keep: Keep,
     pub(crate) answer_ttl: Duration,
     pub(crate) max_wait: Duration,
@@ -73,6 +77,7 @@ pub(crate) struct About {
     pub(crate) api_key: bool,
     pub(crate) rates: Rates,
     pub(crate) sweep_interval: Duration,
+    pub(crate) sweep_with_requests: bool,
     /// Whether there is a demo.
     pub(crate) demo: bool,
 }

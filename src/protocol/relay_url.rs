@@ -36,15 +36,17 @@ const MAX_CHARS: usize = 2048;
 impl RelayUrl {
     /// The URL of the relay that was reached under this Host header, for a relay that was told no URL of its own.
     ///
-    /// Such a relay is for local use, so the scheme is http. `None` if the header is not a host and port.
-    pub fn from_host_header(host: &str) -> Option<Self> {
+    /// Such a relay is for local use, so the scheme is http; unless it is `led_by_host`, behind a platform
+    /// that takes TLS off and leads nothing to it but what is for its host: then it is https. `None` if the header is not a host and port.
+    pub fn from_host_header(host: &str, led_by_host: bool) -> Option<Self> {
         if host.is_empty()
             || host.len() > MAX_HOST_CHARS
             || host.contains(['/', '?', '#', '@', '\\', ' ', '\t'])
         {
             return None;
         }
-        canonical(&Url::parse(&format!("http://{host}")).ok()?)
+        let scheme = if led_by_host { "https" } else { "http" };
+        canonical(&Url::parse(&format!("{scheme}://{host}")).ok()?)
     }
 
     /// Whether it is on this machine.
@@ -154,17 +156,21 @@ mod tests {
         let long = format!("https://example.com/{}", "x".repeat(2028));
         assert!(long.parse::<RelayUrl>().is_ok());
         assert!(matches!(format!("{long}x").parse::<RelayUrl>(), Err(NotARelayUrl::Malformed(_))));
-        assert_eq!(RelayUrl::from_host_header(&"x".repeat(262)), None);
+        assert_eq!(RelayUrl::from_host_header(&"x".repeat(262), false), None);
     }
 
     #[test]
     fn from_a_host_header() {
-        let from = |host: &str| RelayUrl::from_host_header(host).map(|url| url.to_string());
+        let from = |host: &str| RelayUrl::from_host_header(host, false).map(|url| url.to_string());
         assert_eq!(from("localhost:8080").as_deref(), Some("http://localhost:8080"));
         assert_eq!(from("192.168.1.5:8080").as_deref(), Some("http://192.168.1.5:8080"));
         assert_eq!(from("Relay.LAN").as_deref(), Some("http://relay.lan"));
         for wrong in ["", "a/b", "user@host", "host?x", "host#y", "ho st", "host:notaport", "\\evil"] {
             assert_eq!(from(wrong), None, "{wrong:?}");
+            assert_eq!(RelayUrl::from_host_header(wrong, true), None, "{wrong:?}");
         }
+        let led = |host: &str| RelayUrl::from_host_header(host, true).map(|url| url.to_string());
+        assert_eq!(led("Relay-ab1c-ew.a.run.app").as_deref(), Some("https://relay-ab1c-ew.a.run.app"));
+        assert_eq!(led("relay.example:443").as_deref(), Some("https://relay.example"));
     }
 }

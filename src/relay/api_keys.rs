@@ -42,6 +42,8 @@ pub(super) struct ApiKeys {
     looked_up: Mutex<LookedUp>,
     /// By key and day.
     counts: Mutex<HashMap<(i64, i64), Count>>,
+    /// One at a time, or what is added would be added twice.
+    flushing: tokio::sync::Mutex<()>,
     metrics: Arc<Metrics>,
 }
 
@@ -70,7 +72,13 @@ pub(super) struct Admitted {
 
 impl ApiKeys {
     pub(super) fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Self {
-        Self { store, looked_up: Mutex::default(), counts: Mutex::default(), metrics }
+        Self {
+            store,
+            looked_up: Mutex::default(),
+            counts: Mutex::default(),
+            flushing: tokio::sync::Mutex::default(),
+            metrics,
+        }
     }
 
     /// Counts a request with this `ext` and this much data, if its key allows it. `now` is Unix time in microseconds.
@@ -107,8 +115,9 @@ impl ApiKeys {
 
     /// Adds what was counted to the database. What cannot be added now is kept for the next time.
     ///
-    /// Not to be run twice at once, nor to be cut short: what was added would be added again.
+    /// Not to be cut short: what was added would be added again.
     pub(super) async fn flush(&self, now: i64) -> Result<(), StoreError> {
+        let _one = self.flushing.lock().await;
         let mut pending: Vec<Usage> = lock(&self.counts)
             .iter()
             .filter(|(_, count)| count.pending != Used::default())

@@ -5,6 +5,7 @@ mod asker;
 mod limiter;
 mod source;
 mod sweeper;
+mod upkeep;
 mod waiting;
 
 use std::{sync::Arc, time::Duration};
@@ -20,7 +21,8 @@ use self::{
 pub use self::{
     limiter::{Limiter, Rate, Rates},
     source::{Network, Source},
-    sweeper::{Sweeper, sweep_all},
+    sweeper::{Sweeping, sweep_all},
+    upkeep::{USAGE_INTERVAL, Upkeep},
 };
 use crate::{
     clock::Clock,
@@ -325,7 +327,7 @@ impl Relay {
         Ok(Reply::DONE)
     }
 
-    /// Adds to the store what was used of API keys since the last time. Not to be run twice at once, nor to be cut short.
+    /// Adds to the store what was used of API keys since the last time. Not to be cut short.
     ///
     /// # Errors
     /// If the store does not take it now; it is kept for the next time.
@@ -334,6 +336,18 @@ impl Relay {
             Some(keys) => keys.flush(self.now()).await,
             None => Ok(()),
         }
+    }
+
+    /// The same, where nobody hears of an error but the log.
+    pub async fn store_usage(&self) {
+        if let Err(error) = self.flush_usage().await {
+            tracing::error!(%error, "the usage of API keys was not stored; the next time tries again");
+        }
+    }
+
+    /// Ready when other instances on the same database know of what was stored here.
+    pub async fn others_told(&self) {
+        self.store.arrivals().all_told().await;
     }
 
     /// Whether the store answers; its time, Unix microseconds.

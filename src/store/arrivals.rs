@@ -100,14 +100,17 @@ impl Arrivals {
         }
     }
 
-    /// Ready when other instances know all that this one stored.
-    pub(super) async fn all_told(&self) {
+    /// Ready when other instances know all that this one has stored until now.
+    pub async fn all_told(&self) {
         let Some(others) = &self.others else {
             return;
         };
-        let mut told = others.told.subscribe();
-        let is_empty = || others.names.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
-        drop(told.wait_for(|told| is_empty() && *told == others.taken.load(SeqCst)).await);
+        let last = {
+            let names = others.names.lock().unwrap_or_else(PoisonError::into_inner);
+            // They are taken under this lock.
+            others.taken.load(SeqCst) + u64::from(!names.is_empty())
+        };
+        drop(others.told.subscribe().wait_for(|told| *told >= last).await);
     }
 
     /// Messages came to these boxes.

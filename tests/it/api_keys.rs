@@ -54,7 +54,7 @@ pub fn add_key(url: &str, args: &[&str]) -> String {
 }
 
 /// All that was used of an API key, on whatever day: requests, bytes, boxes now.
-fn used(url: &str, name: &str) -> (i64, i64, i64) {
+pub fn used(url: &str, name: &str) -> (i64, i64, i64) {
     let output = admin(url, &["keys", "usage", name, "--days", "60000", "--json"]);
     let usage: Value = serde_json::from_str(&stdout(&output)).unwrap_or_else(|_| panic!("{output:?}"));
     let days = usage["days"].as_array().unwrap();

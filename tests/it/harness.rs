@@ -158,10 +158,12 @@ impl TestRelay {
             metrics_listen: None,
             database: database.into(),
             urls: vec!["https://connecto.id".parse().unwrap()],
+            led_by_host: false,
             secrets: Some(Secrets::one(&[0x4B; 48]).unwrap()),
             keep: keep(),
             answer_ttl: Duration::from_secs(60),
             sweep_interval: Duration::from_secs(60),
+            sweep_with_requests: false,
             sole_instance: false,
             max_wait: Duration::from_secs(25),
             max_waiters: 100,
@@ -450,6 +452,9 @@ pub fn clean_environment(command: &mut Command) {
     command
         .env_remove("PORT")
         .env_remove("DATABASE_URL")
+        .env_remove("RENDER_EXTERNAL_URL")
+        .env_remove("FLY_APP_NAME")
+        .env_remove("STATE_DIRECTORY")
         .env_remove("XDG_DATA_HOME")
         .env_remove("XDG_CONFIG_HOME");
 }

@@ -51,7 +51,7 @@ fn open(key: &BoxKey, reply: &Reply, relay: &str) -> String {
     let json = reply.json();
     assert_eq!(json["relay"], relay);
     // Names of a local network are no relay's URL in a link, but a Host header may hold them.
-    let url = RelayUrl::from_host_header(relay.strip_prefix("http://").unwrap_or_default());
+    let url = RelayUrl::from_host_header(relay.strip_prefix("http://").unwrap_or_default(), false);
     let url = url.unwrap_or_else(|| relay.parse().unwrap());
     let answer = open_question(key, &url, json["question"].as_str().unwrap()).unwrap();
     base64url::encode(answer.0)

@@ -43,6 +43,7 @@ mod notes;
 mod openapi;
 mod pipeline;
 mod process;
+mod profiles;
 mod proxy;
 mod settings;
 mod shell;

@@ -17,9 +17,10 @@ use crate::{
 };
 
 /// The tests that turn each option of the real program.
-const TESTS: [(&str, &str); 32] = [
+const TESTS: [(&str, &str); 34] = [
     ("--listen", "process::settings_from_the_environment"),
     ("--database", "process::settings_from_the_environment"),
+    ("--profile", "profiles::render"),
     ("--url", "process::several_urls_are_one_relay"),
     ("--sole-instance", "settings::a_sole_instance_lets_its_database_sleep"),
     ("--box-messages", "settings::a_box_holds_so_many_messages"),
@@ -42,6 +43,7 @@ const TESTS: [(&str, &str); 32] = [
     ("--answer-ttl", "settings::an_answer_counts_so_long"),
     ("--box-ttl", "settings::an_unchecked_box_lives_so_long"),
     ("--sweep-interval", "settings::sweeps_come_so_often"),
+    ("--sweep-with-requests", "profiles::the_program_sweeps_with_requests"),
     ("--head-timeout", "slow::the_settings_of_serve"),
     ("--body-timeout", "slow::the_settings_of_serve"),
     ("--idle-timeout", "slow::the_settings_of_serve"),
@@ -56,7 +58,7 @@ const TESTS: [(&str, &str); 32] = [
 fn every_setting_has_its_test() {
     let help = Person::new().ok(&["serve", "--help"], "");
     let flags = help.lines().filter_map(|line| line.trim().strip_prefix("--"));
-    let flags = flags.map(|rest| format!("--{}", rest.split([' ', '\n']).next().unwrap()));
+    let flags = flags.map(|rest| format!("--{}", rest.split([' ', '[', '\n']).next().unwrap()));
     let mut flags: BTreeSet<String> = flags.collect();
     for general in ["--help", "--keys", "--version"] {
         flags.remove(general);
@@ -204,7 +206,9 @@ fn sweeps_come_so_often() {
 
 #[test]
 fn a_sole_instance_lets_its_database_sleep() {
-    for (options, sleeps) in [(&["--sole-instance"][..], true), (&[], false)] {
+    for (options, sleeps) in
+        [(&["--sole-instance"][..], true), (&["--sole-instance=false"], false), (&[], false)]
+    {
         let database = TestDatabase::new(Kind::Postgres);
         let ours = ["--database", &database.url, "--sweep-interval", "1s"];
         let relay = Serving::start(&[&ours, options].concat());

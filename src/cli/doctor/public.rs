@@ -39,7 +39,12 @@ pub(super) async fn look(
     api_key: Option<&str>,
     findings: &mut Findings,
 ) -> Result<(), Failure> {
-    if config.urls.is_empty() {
+    if config.urls.is_empty() && config.led_by_host {
+        findings.ok(
+            "url",
+            "the Host header's, by which the platform leads requests here; with --url it is asked as clients ask",
+        );
+    } else if config.urls.is_empty() {
         findings.warn(
             "url",
             "there is no --url: the relay believes the Host header, and nothing can be asked as clients ask",

@@ -92,7 +92,7 @@ fn text(page: String) -> HttpResponse {
 
 /// The URL to show for this relay: its own, else the one it was called by.
 fn url_of(request: &HttpRequest, about: &About) -> String {
-    let url = about.urls.first().cloned().or_else(|| called_as(request));
+    let url = about.urls.first().cloned().or_else(|| called_as(request, about));
     url.as_ref().map_or("http://THIS-RELAY", RelayUrl::as_str).to_owned()
 }
 
