@@ -91,6 +91,13 @@ fn cloud_run() {
     assert_eq!(info["client"], "192.0.2.1");
     assert_eq!(info["limits"]["wait"], 0);
     is_reached_by_host(&relay, host);
+    let doctor = Person::new().shell("connectoid doctor --profile cloud-run --max-connections 64");
+    for line in [
+        "ok    settings: none contradicts another",
+        "ok    url: the Host header's, by which the platform leads",
+    ] {
+        assert!(stdout(&doctor).contains(line), "{doctor:?}");
+    }
     let expected = "cloud-run sets --sole-instance --sweep-with-requests --client-address xff:1 --max-wait 0s \
                     --max-connections-per-source 16384";
     assert_eq!(said(relay), (expected.to_owned(), false));

@@ -101,7 +101,7 @@ fn addresses(about: &About) -> String {
         Some(memory) => {
             let minutes = (memory + about.sweep_interval).as_millis().div_ceil(60_000);
             let seconds = u64::try_from(minutes * 60).unwrap_or(u64::MAX);
-            let noticed = if about.sweep_with_requests { " and the next of anybody" } else { "" };
+            let noticed = if about.sweep_with_requests { " (or until the next of anybody)" } else { "" };
             format!("and for at most {} after their last request{noticed}, ", in_words(seconds))
         }
         None => String::new(),
