@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, ToSocketAddrs},
+    net::{SocketAddr, TcpListener, ToSocketAddrs},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -87,7 +87,7 @@ pub struct Config {
     pub demo_stun: Vec<StunUrl>,
 }
 
-/// Time and chance, for a server.
+/// Time and chance, for a server, and what was opened for it.
 pub struct Environment {
     /// What questions are dated by.
     pub clock: Arc<dyn Clock>,
@@ -95,6 +95,17 @@ pub struct Environment {
     pub store_clock: Option<Arc<dyn Clock>>,
     /// The source of questions' randomness and of the first secret.
     pub rng: StdRng,
+    /// Sockets that listen already, as systemd gives them.
+    pub sockets: Sockets,
+}
+
+/// Sockets that listen already. Who connected to them is answered, also before the server was there.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// In the place of [`Config::listen`].
+    pub relay: Option<TcpListener>,
+    /// In the place of [`Config::metrics_listen`].
+    pub metrics: Option<TcpListener>,
 }
 
 /// Why a server did not start.
@@ -143,12 +154,17 @@ impl Server {
     /// # Errors
     /// [`StartError`], with what to do; nothing is left behind.
     pub async fn bind(config: Config, environment: Environment) -> Result<Self, StartError> {
-        let Environment { clock, store_clock, mut rng } = environment;
+        let Environment { clock, store_clock, mut rng, sockets } = environment;
         let store_clock_is_its_own = store_clock.is_none();
         // The address first: a second server on the same port must not touch the database.
-        let (listener, address) = listen("--listen", &config.listen)?;
-        let watched =
-            config.metrics_listen.map(|watched| listen("--metrics-listen", &watched)).transpose()?;
+        let (listener, address) = match sockets.relay {
+            Some(given) => given_socket(given)?,
+            None => listen("--listen", &config.listen)?,
+        };
+        let watched = match (sockets.metrics, config.metrics_listen) {
+            (Some(given), _) => Some(given_socket(given)?),
+            (None, watched) => watched.map(|watched| listen("--metrics-listen", &watched)).transpose()?,
+        };
 
         let role = if config.sole_instance { Role::Sole } else { Role::Shared };
         let store = store::open(&config.database, config.keep, role, store_clock).await?;
@@ -284,8 +300,15 @@ impl Server {
     }
 }
 
+/// A socket that listens already, and where.
+fn given_socket(listener: TcpListener) -> Result<(TcpListener, SocketAddr), StartError> {
+    let address =
+        listener.local_addr().map_err(|error| listen_error("--listen", "the given socket", &error))?;
+    Ok((listener, address))
+}
+
 /// A listener for what this option says, and the address it got.
-fn listen(option: &str, address: &str) -> Result<(std::net::TcpListener, SocketAddr), StartError> {
+fn listen(option: &str, address: &str) -> Result<(TcpListener, SocketAddr), StartError> {
     let addresses = address.to_socket_addrs().map_err(|error| listen_error(option, address, &error))?;
     let mut failed = io::Error::from(io::ErrorKind::InvalidInput);
     for one in addresses {
@@ -297,7 +320,7 @@ fn listen(option: &str, address: &str) -> Result<(std::net::TcpListener, SocketA
     Err(listen_error(option, address, &failed))
 }
 
-fn listen_on(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;

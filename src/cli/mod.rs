@@ -27,6 +27,7 @@ mod send;
 mod serve;
 mod share;
 mod size;
+mod systemd;
 mod unshare;
 mod up;
 mod verify;

@@ -12,6 +12,7 @@ use clap::{
 };
 use ipnet::{IpNet, Ipv4Net};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
@@ -19,13 +20,15 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use super::{Failure, database::Database, entropy, print_line, profile::Profile, say, size::size, variable};
+use super::{
+    Failure, database::Database, entropy, print_line, profile::Profile, say, size::size, systemd, variable,
+};
 use crate::{
     clock::SystemClock,
     protocol::{RelayUrl, base64url, limits},
     relay::{Rate, Rates},
     seal::question::Secrets,
-    server::{ClientAddress, Config, Connections, Environment, Server, StartError, StunUrl, ToldBy},
+    server::{ClientAddress, Config, Connections, Environment, Server, Sockets, StartError, StunUrl, ToldBy},
     shell,
     store::{BoxCap, Keep},
 };
@@ -34,6 +37,9 @@ use crate::{
 ///
 /// With no options: a SQLite file in this folder, on this machine only. The first line on standard output is the
 /// address; the rest goes to standard error. SIGTERM and SIGINT finish what was accepted and end with exit code 0.
+///
+/// A socket that systemd gives (LISTEN_FDS) is taken instead of --listen, and one named metrics instead of
+/// --metrics-listen; systemd is told when the relay is ready (Type=notify).
 ///
 /// CONNECTOID_SECRETS may hold the secrets that answers are verified with, comma-separated, each 32 to 64 random bytes
 /// in base64url: the first signs, all verify. Without it the relay keeps one in its database. This makes one: openssl rand
@@ -302,8 +308,10 @@ impl Serve {
         self.log();
         let format = self.log_format;
         let config = self.config()?;
+        // Before there is a second thread: the environment is changed.
+        let sockets = systemd::sockets()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        runtime.map_err(Failure::new)?.block_on(serve(config, format, profile))
+        runtime.map_err(Failure::new)?.block_on(serve(config, sockets, format, profile))
     }
 
     fn log(&self) {
@@ -407,9 +415,15 @@ impl Serve {
     }
 }
 
-async fn serve(config: Config, format: LogFormat, profile: Option<String>) -> Result<(), Failure> {
+async fn serve(
+    config: Config,
+    sockets: Sockets,
+    format: LogFormat,
+    profile: Option<String>,
+) -> Result<(), Failure> {
+    let given = sockets.relay.is_some();
     let environment =
-        Environment { clock: std::sync::Arc::new(SystemClock), store_clock: None, rng: entropy()? };
+        Environment { clock: std::sync::Arc::new(SystemClock), store_clock: None, rng: entropy()?, sockets };
     let (urls, database) = (config.urls.clone(), shown(&config.database));
     let believes_anyone = urls.is_empty() && !config.led_by_host;
     let closed = config.require_api_key.then(|| add_key(&config.database));
@@ -422,13 +436,16 @@ async fn serve(config: Config, format: LogFormat, profile: Option<String>) -> Re
     match format {
         LogFormat::Text => {
             let url = urls.first().map_or(local.as_str(), |url| url.as_str());
+            let place = format!("http://{address}{}", if given { " (systemd's socket)" } else { "" });
             say(&match closed {
-                Some(add_key) => closed_banner(url, address, &database, &add_key),
-                None => banner(url, address, &database, demo),
+                Some(add_key) => closed_banner(url, &place, &database, &add_key),
+                None => banner(url, &place, &database, demo),
             });
         }
         // Every line is to be an object.
-        LogFormat::Json => tracing::info!(%address, database, "listening"),
+        LogFormat::Json => {
+            tracing::info!(%address, database, socket = given.then_some("systemd's"), "listening");
+        }
     }
     if let Some(profile) = profile {
         tracing::info!("{profile}");
@@ -441,6 +458,8 @@ async fn serve(config: Config, format: LogFormat, profile: Option<String>) -> Re
             "no --url: questions are bound to the Host header; set --url before others use this relay"
         );
     }
+    // Whoever connects now is answered: the socket listens, and nothing is left that could fail.
+    systemd::notify(&[NotifyState::Ready, NotifyState::Status(&format!("listens on {address}"))]);
     server.run(stop).await.map_err(Failure::new)?;
     tracing::info!("stopped; everything accepted is stored");
     Ok(())
@@ -462,6 +481,7 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::new)?;
     Ok(async move {
         tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} }
+        systemd::notify(&[NotifyState::Stopping, NotifyState::Status("finishing what was accepted")]);
         tracing::info!("stopping: finishing what was accepted (again to stop at once)");
         tokio::spawn(async move {
             tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} }
@@ -483,7 +503,7 @@ pub(super) fn shown(url: &str) -> String {
 
 /// What to paste into another terminal. The key is the published example: its private half is in the program, so the
 /// third call works; and in everyone else's, so nothing real goes to it.
-fn banner(url: &str, address: SocketAddr, database: &str, demo: bool) -> String {
+fn banner(url: &str, place: &str, database: &str, demo: bool) -> String {
     let key = crate::seal::EXAMPLE_PUB;
     let data = base64url::encode("hello");
     let program = program();
@@ -494,7 +514,7 @@ fn banner(url: &str, address: SocketAddr, database: &str, demo: bool) -> String 
         String::new()
     };
     format!(
-        r#"connectoid {version} listens on http://{address}, keeps its messages in {database}
+        r#"connectoid {version} listens on {place}, keeps its messages in {database}
 
 Try it from another terminal; the box of this example is everybody's:
 
@@ -510,11 +530,11 @@ A box of your own:  {program} link --relay {url} --for Bob
 }
 
 /// The same for a relay that asks for API keys: the example's calls would be refused.
-fn closed_banner(url: &str, address: SocketAddr, database: &str, add_key: &str) -> String {
+fn closed_banner(url: &str, place: &str, database: &str, add_key: &str) -> String {
     let (program, url) = (program(), shell::word(url));
     let version = env!("CARGO_PKG_VERSION");
     format!(
-        r#"connectoid {version} listens on http://{address}, keeps its messages in {database}
+        r#"connectoid {version} listens on {place}, keeps its messages in {database}
 
 It asks for an API key in ext. One is made, and used in a link, with:
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::SystemClock,
-    server::{Config, Environment, Server, StartError},
+    server::{Config, Environment, Server, Sockets, StartError},
 };
 
 /// Try it: a relay and a link in this terminal, and the line for the other one
@@ -81,7 +81,12 @@ impl Up {
 async fn relay() -> Result<Server, Failure> {
     let environment = || {
         let clock = Arc::new(SystemClock);
-        Ok::<_, Failure>(Environment { clock, store_clock: None, rng: entropy()? })
+        Ok::<_, Failure>(Environment {
+            clock,
+            store_clock: None,
+            rng: entropy()?,
+            sockets: Sockets::default(),
+        })
     };
     match Server::bind(config("127.0.0.1:8080")?, environment()?).await {
         Err(StartError::Listen { .. }) => Ok(Server::bind(config("127.0.0.1:0")?, environment()?).await?),

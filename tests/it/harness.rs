@@ -19,7 +19,7 @@ use connectoid::{
     protocol::{PublicKey, RelayUrl},
     relay::Rates,
     seal::{BoxKey, question::Secrets},
-    server::{ClientAddress, Config, Connections, Environment, Server},
+    server::{ClientAddress, Config, Connections, Environment, Server, Sockets},
     store::{BoxCap, Keep},
 };
 use http_body_util::{BodyExt as _, Full};
@@ -180,6 +180,7 @@ impl TestRelay {
             clock: clock.clone(),
             store_clock: Some(clock.clone()),
             rng: StdRng::seed_from_u64(1),
+            sockets: Sockets::default(),
         };
         let (stop, stopped) = oneshot::channel();
         let (ready, address) = mpsc::channel();

@@ -49,6 +49,7 @@ mod settings;
 mod shell;
 mod slow;
 mod store;
+mod systemd;
 mod transport;
 mod two_terminals;
 mod vectors;
