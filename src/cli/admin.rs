@@ -1,16 +1,17 @@
 //! `connectoid admin`: what an operator does with a relay's database, also while the relay runs.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use rand::Rng as _;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     Failure,
     contacts::date,
-    database::{Database, wait_for},
+    database::{Database, NO_DATABASE, wait_for},
     entropy,
     link::nickname,
     now_ms, print_json, print_line, say,
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     protocol::base64url,
-    store::{self, Admin, NamedKey, Quota, open_admin},
+    store::{self, Admin, BackupError, NamedKey, Quota, open_admin},
 };
 
 #[derive(Subcommand)]
@@ -31,6 +32,7 @@ pub(super) enum AdminCommand {
         command: KeysCommand,
     },
     Stats(Stats),
+    Backup(Backup),
 }
 
 #[derive(Subcommand)]
@@ -119,6 +121,19 @@ pub(super) struct Stats {
     json: bool,
 }
 
+/// Copy a database on SQLite into a new file, also while the relay runs
+///
+/// The copy is of one moment, and is read through before it gets its name. It holds the relay's secret: nobody but you may read
+/// it. To restore it, stop the relay and put the copy in the database's place. On PostgreSQL use pg_dump.
+#[derive(Args)]
+pub(super) struct Backup {
+    #[command(flatten)]
+    database: Database,
+    /// The copy; nothing is overwritten
+    #[arg(value_name = "FILE")]
+    to: PathBuf,
+}
+
 impl AdminCommand {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self {
@@ -127,6 +142,7 @@ impl AdminCommand {
             Self::Keys { command: KeysCommand::Revoke(revoke) } => revoke.run(),
             Self::Keys { command: KeysCommand::Usage(usage) } => usage.run(),
             Self::Stats(stats) => stats.run(),
+            Self::Backup(backup) => backup.run(),
         }
     }
 }
@@ -344,6 +360,41 @@ impl Figures {
         print_line(format!("API keys           {}", self.api_keys))?;
         print_line(format!("revoked API keys   {}", self.revoked_api_keys))?;
         print_line(format!("schema             {}", self.schema))
+    }
+}
+
+impl Backup {
+    fn run(self) -> Result<(), Failure> {
+        let (url, to) = (self.database.url(), self.to);
+        let made = wait_for(async {
+            let mut term = signal(SignalKind::terminate()).map_err(Failure::new)?;
+            let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::new)?;
+            tokio::select! {
+                made = store::backup(&url, &to) => Ok(made?),
+                _ = term.recv() => Err(Failure::with(Failure::INTERRUPTED, "stopped: there is no backup")),
+                _ = interrupt.recv() => Err(Failure::with(Failure::INTERRUPTED, "stopped: there is no backup")),
+            }
+        })?;
+        let store::Backup { bytes, boxes, messages } = made;
+        say(&format!(
+            "{} is a backup: {boxes} box{}, {messages} message{}, {bytes} bytes",
+            to.display(),
+            if boxes == 1 { "" } else { "es" },
+            if messages == 1 { "" } else { "s" },
+        ));
+        Ok(())
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::Open(error) => error.into(),
+            BackupError::File { .. } => Self::new(error),
+            BackupError::Postgres | BackupError::Store(_) | BackupError::Damaged(_) => {
+                Self::with(NO_DATABASE, error)
+            }
+        }
     }
 }
 

@@ -78,7 +78,7 @@ Exit codes:
  10  serve: cannot listen on the address
  11  serve, prune, admin: the database cannot be used
  12  serve, prune, admin: the database was last used by a newer connectoid
-130  share, connect: stopped by Ctrl-C. serve: stopped at once by a second signal";
+130  share, connect, admin backup: stopped by Ctrl-C. serve: stopped at once by a second signal";
 
 /// Where this user's settings and keys are.
 #[derive(Args)]

@@ -5,6 +5,7 @@
 mod admin;
 mod api_keys;
 mod arrivals;
+mod backup;
 mod facts;
 mod fold;
 mod index;
@@ -23,6 +24,7 @@ pub use self::{
     admin::{Admin, NamedKey, Stats, open_admin},
     api_keys::{ApiKey, Quota, Under, Usage, Used},
     arrivals::{Arrivals, Waiting},
+    backup::{Backup, BackupError, backup},
     facts::{Facts, PostgresFacts, Schema, SqliteFacts, facts},
 };
 use crate::{

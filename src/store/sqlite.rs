@@ -149,6 +149,24 @@ pub(super) async fn open_admin(path: &str) -> Result<Pool<Sqlite>, OpenError> {
     pool(1).connect_with(options).await.map_err(|e| unreadable(path, &e))
 }
 
+/// Reads a copy of a database through: how many boxes and messages are in it, or what is wrong with it.
+pub(super) async fn look_through(path: &Path) -> Result<Result<(i64, i64), String>, sqlx::Error> {
+    // Nobody else knows of it yet, and no log is to be made beside it.
+    let options = SqliteConnectOptions::new().filename(path).immutable(true).disable_statement_logging();
+    if !is_ours(&options).await? {
+        return Ok(Err("it is not a relay's".to_owned()));
+    }
+    let mut copy = options.read_only(true).connect().await?;
+    let (found,): (String,) = sqlx::query_as("pragma integrity_check(1)").fetch_one(&mut copy).await?;
+    if found != "ok" {
+        return Ok(Err(found));
+    }
+    let count = "select (select count(*) from boxes), (select count(*) from messages)";
+    let counted = sqlx::query_as(count).fetch_one(&mut copy).await?;
+    copy.close().await?;
+    Ok(Ok(counted))
+}
+
 /// What can be seen of a file.
 pub(super) struct Seen {
     /// Its one name.

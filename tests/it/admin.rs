@@ -37,15 +37,15 @@ fn made(kind: Kind) -> TestDatabase {
 }
 
 /// Runs a statement in the database, past everyone.
-fn execute(database: &TestDatabase, statement: &str) {
+pub fn execute(url: &str, statement: &str) {
     let statement = AssertSqlSafe(statement.to_owned());
     block_on(async {
-        if database.url.starts_with("sqlite") {
-            let mut connection = sqlx::SqliteConnection::connect(&database.url).await.unwrap();
+        if url.starts_with("sqlite") {
+            let mut connection = sqlx::SqliteConnection::connect(url).await.unwrap();
             connection.execute(statement).await.unwrap();
             connection.close().await.unwrap();
         } else {
-            let mut connection = sqlx::PgConnection::connect(&database.url).await.unwrap();
+            let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
             connection.execute(statement).await.unwrap();
             connection.close().await.unwrap();
         }
@@ -170,7 +170,7 @@ fn days_of_usage() {
         let today = SystemClock.now() / DAY;
         for (day, requests) in [(today, 1), (today - 6, 20), (today - 7, 300)] {
             let insert = "insert into api_key_usage (key, day, requests, bytes) select id,";
-            execute(&database, &format!("{insert} {day}, {requests}, {requests}000 from api_keys"));
+            execute(&database.url, &format!("{insert} {day}, {requests}, {requests}000 from api_keys"));
         }
         let counted = |args: &[&str]| -> Vec<(i64, i64)> {
             let (code, out, err) =
@@ -256,7 +256,7 @@ fn what_no_relay_made_is_left_alone() {
 fn schemas_of_other_versions_are_left_alone() {
     for kind in BOTH {
         let database = made(kind);
-        execute(&database, "delete from _sqlx_migrations where version = 3");
+        execute(&database.url, "delete from _sqlx_migrations where version = 3");
         for command in [&["admin", "keys", "list"][..], &["prune"]] {
             let args = [command, &["--database", &database.url]].concat();
             let (code, out, err) = seen(&Person::new().run(&args, ""));
@@ -273,7 +273,7 @@ fn schemas_of_other_versions_are_left_alone() {
 
         let database = made(kind);
         execute(
-            &database,
+            &database.url,
             "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
              values (9999, 'later', true, '', 0)",
         );

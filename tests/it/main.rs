@@ -14,6 +14,7 @@
 
 mod admin;
 mod api_keys;
+mod backup;
 mod cli;
 mod client;
 mod config;
