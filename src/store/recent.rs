@@ -102,7 +102,7 @@ impl Recent {
             generation.boxes.retain(|_, newest| {
                 if let Some(last) = newest.messages.iter().rposition(|(stored_at, _)| *stored_at <= alive) {
                     newest.since =
-                        newest.messages.drain(..=last).last().map_or(newest.since, |(_, last)| last.at);
+                        newest.messages.drain(..=last).next_back().map_or(newest.since, |(_, last)| last.at);
                 }
                 !newest.messages.is_empty()
             });
