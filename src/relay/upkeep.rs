@@ -42,10 +42,11 @@ impl Upkeep {
         Self { relay, clock, due: Arc::new(Mutex::new(due)) }
     }
 
-    /// Does what is due, unless another request does just now. It takes a small part of a second as a rule and [`PATIENCE`] at
-    /// most, and does not fail.
+    /// Does what is due, unless another request does just now. It takes a small part of a second as a rule and 5 s at most, and
+    /// does not fail.
     ///
-    /// To be called when a request was answered and its reply was not sent; may be dropped. The work is done on `runtime`, the store's.
+    /// To be called when a request was answered and its reply was not sent; may be dropped. The work is done on `runtime`, the
+    /// store's.
     pub async fn with_request(&self, runtime: &Handle) {
         let work = async {
             self.relay.others_told().await;

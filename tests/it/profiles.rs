@@ -4,7 +4,9 @@
 use std::{fs, sync::mpsc, thread, time::Duration};
 
 use connectoid::{
+    clock::Clock as _,
     protocol::{PublicKey, base64url},
+    relay::Rate,
     seal::question::open_question,
 };
 use serde_json::{Value, json};
@@ -14,8 +16,8 @@ use crate::{
     cli::seen,
     documents::read,
     harness::{
-        Kind, Person, Reply, Serving, TestDatabase, TestRelay, fresh_key, fresh_pub, get, metric, post,
-        request, stdout, until,
+        Kind, Person, Reply, SECOND, Serving, TestDatabase, TestRelay, fresh_key, fresh_pub, get, metric,
+        post, request, stdout, until,
     },
     proxy::Proxy,
     wire::Wire,
@@ -427,5 +429,21 @@ fn the_table_of_profiles_is_the_programs() {
         let [name, is, sets] = profile.splitn(3, ": ").collect::<Vec<_>>().try_into().unwrap();
         let row = format!("| `{name}` | {is} | `{sets}` |");
         assert!(document.contains(&row), "{row}");
+    }
+}
+
+/// A platform that freezes the process may stop its monotonic clock: the time of day alone goes on.
+#[test]
+fn rates_count_the_time_of_a_freeze() {
+    for with_requests in [true, false] {
+        let relay = TestRelay::with(|config| {
+            config.sweep_with_requests = with_requests;
+            config.rates.check = Rate::new(60, 1);
+        });
+        let key = fresh_pub();
+        assert_eq!(check(&relay, &key).status, 200);
+        assert_eq!(check(&relay, &key).status, 429);
+        relay.clock.set(relay.clock.now() + 60 * SECOND);
+        assert_eq!(check(&relay, &key).status, if with_requests { 200 } else { 429 });
     }
 }
