@@ -20,7 +20,7 @@ use crate::{
         self, About, Clients, Shared, Surface,
         demo::{self, Demo},
     },
-    metrics::Metrics,
+    metrics::{Metrics, Most},
     protocol::RelayUrl,
     relay::{Limiter, Rates, Relay, Rules, Sweeping, USAGE_INTERVAL, Upkeep},
     seal::question::Secrets,
@@ -180,7 +180,13 @@ impl Server {
             max_waiters: config.max_waiters,
             require_api_key: config.require_api_key,
         };
-        let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
+        let most = Most {
+            connections: config.connections.max,
+            waiters: config.max_waiters,
+            bytes: config.keep.max_bytes,
+        };
+        let metrics = watched_by(most, &config.database, &*clock);
+        let metrics = Arc::new(metrics.map_err(|error| StartError::Metrics(error.to_string()))?);
         let rng = StdRng::from_rng(&mut rng);
         let relay = Arc::new(Relay::new(store.clone(), clock.clone(), rng, rules, metrics.clone()));
         let with_requests = config.sweep_with_requests;
@@ -305,6 +311,16 @@ fn given_socket(listener: TcpListener) -> Result<(TcpListener, SocketAddr), Star
     let address =
         listener.local_addr().map_err(|error| listen_error("--listen", "the given socket", &error))?;
     Ok((listener, address))
+}
+
+/// Counters of a relay that starts now.
+fn watched_by(most: Most, database: &str, clock: &dyn Clock) -> Result<Metrics, prometheus::Error> {
+    let mut metrics = Metrics::new()?;
+    metrics.may_be(most, clock.now() as f64 / 1e6)?;
+    if let Some(file) = store::file(database) {
+        metrics.watch_file(file)?;
+    }
+    Ok(metrics)
 }
 
 /// A listener for what this option says, and the address it got.

@@ -112,6 +112,7 @@ pub(super) async fn metrics(shared: Data<Shared>) -> HttpResponse {
     shared.metrics.messages.set(gauge(held.messages));
     shared.metrics.bytes.set(gauge(held.bytes));
     shared.metrics.boxes.set(gauge(held.boxes));
+    shared.metrics.taken.set(gauge(held.on_disk()));
     shared.limiter.count_keys();
     let mut reply = match shared.metrics.text() {
         Ok(text) => HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text),

@@ -307,6 +307,11 @@ pub async fn open(
     Err(not_a_database(url))
 }
 
+/// The file that a database of this URL is kept in, if it is one of this machine.
+pub fn file(url: &str) -> Option<PathBuf> {
+    sqlite_path(url).filter(|path| *path != ":memory:").map(PathBuf::from)
+}
+
 /// The file of a SQLite URL.
 fn sqlite_path(url: &str) -> Option<&str> {
     let path = url.strip_prefix("sqlite:")?;

@@ -178,10 +178,13 @@ fn links_within_and_between_documents_lead_somewhere() {
     for name in [
         "README.md",
         "SECURITY.md",
+        "deploy/monitoring/README.md",
         "docs/architecture.md",
         "docs/client.md",
         "docs/design.md",
+        "docs/operations.md",
         "docs/protocol.md",
+        "docs/scaling.md",
         "docs/threat-model.md",
         "docs/tools.md",
     ] {

@@ -1,6 +1,10 @@
 //! What a relay counts of itself.
 
-use std::{collections::BTreeSet, net::TcpListener, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::TcpListener,
+    time::Duration,
+};
 
 use connectoid::{clock::Clock as _, relay::Rate};
 use serde_json::json;
@@ -8,6 +12,7 @@ use serde_json::json;
 use crate::{
     api_keys::add_key,
     cli::seen,
+    documents::read,
     harness::{
         Kind, Person, Serving, TestDatabase, TestRelay, fresh_key, fresh_pub, get, metric, post, request,
         until,
@@ -140,6 +145,22 @@ fn all_that_can_be_foretold_is_there_from_the_start() {
         ),
         ("connectoid_connections_turned_away_total", &[r#"why="cap""#, r#"why="source""#]),
         (
+            "connectoid_requests_total",
+            // What is not understood is never ok.
+            &[
+                r#"action="check",result="Busy""#,
+                r#"action="check",result="ok""#,
+                r#"action="delete",result="Busy""#,
+                r#"action="delete",result="ok""#,
+                r#"action="receive",result="Busy""#,
+                r#"action="receive",result="ok""#,
+                r#"action="send",result="Busy""#,
+                r#"action="send",result="ok""#,
+                r#"action="wait",result="Busy""#,
+                r#"action="wait",result="ok""#,
+            ],
+        ),
+        (
             "connectoid_connections_closed_total",
             &[r#"why="body""#, r#"why="head""#, r#"why="idle""#, r#"why="write""#],
         ),
@@ -149,6 +170,63 @@ fn all_that_can_be_foretold_is_there_from_the_start() {
     }
     assert_eq!(values(&relay.url, "connectoid_limiter_keys").len(), 7);
     assert_eq!(metric(&relay.url, "connectoid_seal_seconds_count"), 0);
+}
+
+/// Alarms ask how near it is.
+#[test]
+fn how_much_there_may_be_is_said() {
+    let relay = TestRelay::with(|config| {
+        config.connections.max = 300;
+        config.max_waiters = 200;
+        config.keep.max_bytes = Some(1 << 20);
+        config.sweep_interval = Duration::from_millis(20);
+    });
+    let value = |name: &str| metric(&relay.url, name);
+    assert_eq!(
+        ["connections", "waiters", "bytes"].map(|what| value(&format!("connectoid_max_{what}"))),
+        [300, 200, 1_048_576]
+    );
+    assert_eq!(value("connectoid_taken_bytes"), 0);
+    relay.send(&fresh_pub(), b"hello");
+    // 256 beside the message's own 5, and 160 for the box when it is counted.
+    until(|| value("connectoid_taken_bytes") == 421);
+    let endless = TestRelay::with(|config| config.keep.max_bytes = None);
+    assert!(get(&format!("{}/metrics", endless.url)).body.contains("\nconnectoid_max_bytes inf\n"));
+}
+
+#[test]
+fn the_process_and_the_databases_disk_are_looked_at() {
+    let database = TestDatabase::new(Kind::Sqlite);
+    let relay = TestRelay::on(&database.url, |_| ());
+    let started = relay.clock.now() as f64 / 1e6;
+    relay.clock.advance(Duration::from_secs(90));
+    let value = |name: &str| number(&relay.url, name);
+    let open = value("process_open_fds");
+    let _kept: Vec<_> = (0..20).map(|_| Wire::to(&relay)).collect();
+    // Those of other tests come and go.
+    until(|| value("connectoid_connections") == 21.0);
+    assert!(value("process_open_fds") > 20.0 && open > 0.0 && value("process_max_fds") > 100.0);
+    assert!(value("process_resident_memory_bytes") > 1e6);
+    let used = value("process_cpu_seconds_total");
+    until(|| value("process_cpu_seconds_total") > used);
+    assert_eq!(value("process_start_time_seconds"), started);
+
+    let file = |name: &str| value(&format!(r#"connectoid_database_bytes{{file="{name}"}}"#));
+    let before = file("log");
+    relay.send(&fresh_pub(), &[7; 16_384]);
+    assert!(file("main") > 0.0 && file("log") >= before + 16_384.0, "{before}");
+    assert!(0.0 < value("connectoid_disk_free_bytes"));
+    assert!(value("connectoid_disk_free_bytes") <= value("connectoid_disk_bytes"));
+    // One in memory has none.
+    let relay = TestRelay::on("sqlite::memory:", |_| ());
+    assert!(!get(&format!("{}/metrics", relay.url)).body.contains("connectoid_disk"));
+}
+
+/// A value that need not be whole.
+fn number(url: &str, name: &str) -> f64 {
+    let metrics = get(&format!("{url}/metrics")).body;
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
 }
 
 #[test]
@@ -344,7 +422,7 @@ fn nothing_is_named_that_nobody_may_know() {
         })
         .collect();
     for name in &names {
-        assert!(name.starts_with("connectoid_"), "{name}");
+        assert!(name.starts_with("connectoid_") || name.starts_with("process_"), "{name}");
         assert!(
             text.contains(&format!("# HELP {name} ")) && text.contains(&format!("# TYPE {name} ")),
             "{name}"
@@ -352,7 +430,100 @@ fn nothing_is_named_that_nobody_may_know() {
     }
     let labels: BTreeSet<&str> =
         text.split(['{', ',']).filter_map(|part| part.split_once("=\"").map(|(label, _)| label)).collect();
-    assert_eq!(labels, BTreeSet::from(["action", "by", "how", "kind", "le", "limit", "result", "why"]));
+    assert_eq!(
+        labels,
+        BTreeSet::from(["action", "by", "file", "how", "kind", "le", "limit", "result", "version", "why"])
+    );
+}
+
+#[derive(serde::Deserialize)]
+struct Alarms {
+    groups: Vec<Group>,
+}
+
+#[derive(serde::Deserialize)]
+struct Group {
+    rules: Vec<Alarm>,
+}
+
+#[derive(serde::Deserialize)]
+struct Alarm {
+    alert: String,
+    r#for: String,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+}
+
+/// Each alarm says how bad it is, what it is and where to read on; there is a section about it, and a series that makes it ring.
+#[test]
+fn every_alarm_has_its_page_and_its_test() {
+    let alarms: Alarms = serde_saphyr::from_str(&read("deploy/monitoring/alerts.yaml")).unwrap();
+    let alarms: Vec<Alarm> = alarms.groups.into_iter().flat_map(|group| group.rules).collect();
+    let rings = read("deploy/monitoring/alerts_test.yaml");
+    let handbook = read("docs/operations.md");
+    let (_, pages) = handbook.split_once("\n## Alarms\n").unwrap();
+    let pages = pages.split("\n## ").next().unwrap();
+    for Alarm { alert, r#for, labels, annotations } in &alarms {
+        assert!(matches!(labels["severity"].as_str(), "critical" | "warning" | "info"), "{alert}");
+        assert!(r#for.ends_with('m'), "{alert}: {}", r#for);
+        assert_eq!(
+            annotations.keys().collect::<Vec<_>>(),
+            ["description", "runbook_url", "summary"],
+            "{alert}"
+        );
+        let page = format!("docs/operations.md#{}", alert.to_lowercase());
+        assert_eq!(annotations["runbook_url"], page, "{alert}");
+        assert!(rings.contains(&format!(r#"ALERTS{{alertname="{alert}", alertstate="firing""#)), "{alert}");
+        let (_, page) =
+            pages.split_once(&format!("\n### {alert}\n")).unwrap_or_else(|| panic!("no page: {alert}"));
+        let page = page.split("\n### ").next().unwrap();
+        for part in ["Means", "People notice", "Look", "Do", "Do not"] {
+            assert!(page.contains(&format!("\n- **{part}**: ")), "{alert}: {part}");
+        }
+    }
+    let named: Vec<&str> = alarms.iter().map(|alarm| alarm.alert.as_str()).collect();
+    let written: Vec<&str> = pages.split("\n### ").skip(1).map(|page| page.lines().next().unwrap()).collect();
+    assert_eq!(written, named, "the pages stand in the order of the alarms");
+}
+
+/// What alarms, dashboard and documents ask for is what a relay has.
+#[test]
+fn every_metric_that_is_asked_for_is_there() {
+    let database = TestDatabase::new(Kind::Sqlite);
+    let relay = TestRelay::on(&database.url, |_| ());
+    relay.send(&fresh_pub(), b"hello");
+    let metrics = get(&format!("{}/metrics", relay.url)).body;
+    let samples = metrics.lines().filter(|line| !line.starts_with('#'));
+    let there: BTreeSet<&str> = samples.map(|line| line.split(['{', ' ']).next().unwrap()).collect();
+    let asked = |text: &str| -> BTreeSet<String> {
+        let words = text.split(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'));
+        let names = words.filter(|word| word.starts_with("connectoid_") || word.starts_with("process_"));
+        names.map(str::to_owned).collect()
+    };
+    for (document, least) in [
+        ("deploy/monitoring/alerts.yaml", 15),
+        ("deploy/monitoring/alerts_test.yaml", 15),
+        ("deploy/monitoring/dashboard.json", 25),
+    ] {
+        let asked = asked(&read(document));
+        let missing: Vec<&String> = asked.iter().filter(|name| !there.contains(name.as_str())).collect();
+        assert!(missing.is_empty(), "{document}: {missing:?}");
+        assert!(asked.len() >= least, "{document}: {asked:?}");
+    }
+    // The other way: the table of metrics names each, and no other. A histogram is three.
+    let ends = ["_bucket", "_sum", "_count"];
+    let there: BTreeSet<&str> =
+        there.iter().map(|name| ends.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)).collect();
+    let handbook = read("docs/operations.md");
+    let (_, table) = handbook.split_once("\n| Metric | Means |").unwrap();
+    let rows = table.lines().take_while(|line| !line.is_empty()).filter(|line| line.starts_with("| `"));
+    let cells = rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2));
+    let full = |name: &str| match name.split('{').next().unwrap() {
+        name if name.starts_with("process_") => name.to_owned(),
+        name => format!("connectoid_{name}"),
+    };
+    let named: Vec<String> = cells.map(full).collect();
+    assert_eq!(named.iter().map(String::as_str).collect::<BTreeSet<_>>(), there);
 }
 
 /// Else any website could read, in a browser that reaches a relay, what the relay counts.

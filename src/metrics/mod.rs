@@ -1,11 +1,15 @@
 //! What a relay counts of itself, for Prometheus. Labels are few and known beforehand: none names a box or an address.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder, core::Collector,
+    Encoder as _, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
+
+use machine::{Disk, Process};
+
+mod machine;
 
 /// Upper bounds in seconds: from a check with nothing there to a database in trouble.
 const SECONDS: &[f64] = &[
@@ -33,7 +37,8 @@ const ACTIONS: [&str; 6] = ["none", "send", "check", "wait", "receive", "delete"
 /// What is counted of one action. At hand, because to look it up by its labels takes longer than to count.
 struct Action {
     name: &'static str,
-    ok: IntCounter,
+    /// None for what was not understood.
+    ok: Option<IntCounter>,
     seconds: Histogram,
 }
 
@@ -52,9 +57,22 @@ impl Counters {
     }
 }
 
+/// What a relay was told of how much there may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    /// Connections at once.
+    pub connections: usize,
+    /// Checks that wait at once.
+    pub waiters: usize,
+    /// The bytes that all boxes may take together; `None` for as many as there is disk.
+    pub bytes: Option<u64>,
+}
+
 /// The counters of one server.
 pub struct Metrics {
     registry: Registry,
+    process: Option<Process>,
+    disk: Option<Disk>,
     requests: IntCounterVec,
     seconds: HistogramVec,
     /// Of these.
@@ -80,6 +98,8 @@ pub struct Metrics {
     pub bytes: IntGauge,
     /// Boxes, as of the last sweep.
     pub boxes: IntGauge,
+    /// What counts towards the bytes that all boxes may take.
+    pub taken: IntGauge,
     sweeps: Counters,
     sweep_seconds: Histogram,
     /// Expired messages that were deleted.
@@ -107,13 +127,19 @@ impl Metrics {
             "From the whole request to its reply, by action; a check that may wait is a wait",
         );
         let seconds = known(r, HistogramVec::new(seconds.buckets(SECONDS.to_vec()), &["action"]))?;
-        let actions = ACTIONS.map(|name| Action {
-            name,
-            ok: requests.with_label_values(&[name, "ok"]),
-            seconds: seconds.with_label_values(&[name]),
+        let actions = ACTIONS.map(|name| {
+            let can = |result| (name != "none").then(|| requests.with_label_values(&[name, result]));
+            can("Busy");
+            Action { name, ok: can("ok"), seconds: seconds.with_label_values(&[name]) }
         });
+        let info = opts("build_info", "1, with the version of the program");
+        known(r, IntGaugeVec::new(info, &["version"]))?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
         let metrics = Self {
             registry: r.clone(),
+            process: Process::watched(r)?,
+            disk: None,
             requests,
             seconds,
             actions,
@@ -171,6 +197,11 @@ impl Metrics {
             )?,
             bytes: gauge(r, "message_bytes", "Bytes of the messages stored")?,
             boxes: gauge(r, "boxes", "Boxes, as of the last sweep")?,
+            taken: gauge(
+                r,
+                "taken_bytes",
+                "About what all boxes take on the disk: what --max-bytes is held against",
+            )?,
             sweeps: by(
                 r,
                 "sweeps_total",
@@ -196,11 +227,36 @@ impl Metrics {
         Ok(metrics)
     }
 
+    /// Says how much there may be, of what is counted; and when it started, in seconds of Unix time.
+    ///
+    /// # Errors
+    /// As [`Metrics::new`].
+    pub fn may_be(&self, most: Most, started: f64) -> Result<(), prometheus::Error> {
+        let r = &self.registry;
+        let set = |name, help, value: f64| {
+            known(r, Gauge::with_opts(opts(name, help))).map(|gauge| gauge.set(value))
+        };
+        set("max_connections", "Connections that may be open (--max-connections)", most.connections as f64)?;
+        set("max_waiters", "Checks that may wait (--max-waiters)", most.waiters as f64)?;
+        let bytes = most.bytes.map_or(f64::INFINITY, |bytes| bytes as f64);
+        set("max_bytes", "Bytes that all boxes may take together (--max-bytes)", bytes)?;
+        machine::started(r, started)
+    }
+
+    /// Watches the file of a database, its log and its disk, too.
+    ///
+    /// # Errors
+    /// As [`Metrics::new`].
+    pub fn watch_file(&mut self, database: PathBuf) -> Result<(), prometheus::Error> {
+        self.disk = Some(Disk::of(&self.registry, database)?);
+        Ok(())
+    }
+
     /// A request was answered. `result` is `ok` or the name of a refusal.
     pub fn request(&self, action: &str, result: &str, took: Duration) {
         let known = self.actions.iter().find(|known| known.name == action);
-        match known {
-            Some(known) if result == "ok" => known.ok.inc(),
+        match known.and_then(|known| known.ok.as_ref()) {
+            Some(ok) if result == "ok" => ok.inc(),
             _ => self.requests.with_label_values(&[action, result]).inc(),
         }
         let took = took.as_secs_f64();
@@ -265,6 +321,12 @@ impl Metrics {
     /// # Errors
     /// None in practice: a metric that cannot be written.
     pub fn text(&self) -> Result<Vec<u8>, prometheus::Error> {
+        if let Some(process) = &self.process {
+            process.look();
+        }
+        if let Some(disk) = &self.disk {
+            disk.look();
+        }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
