@@ -102,6 +102,8 @@ impl Disk {
             "database_bytes",
             "Bytes of the database on SQLite, by file: main or log (the write-ahead log)",
         );
+        // SQLite keeps the log beside the file itself, whatever symbolic link leads there.
+        let file = fs::canonicalize(&file).unwrap_or(file);
         let mut log = OsString::from(&file);
         log.push("-wal");
         Ok(Self {
@@ -118,8 +120,7 @@ impl Disk {
             let bytes = fs::metadata(path).map_or(0, |metadata| metadata.len());
             self.bytes.with_label_values(&[name]).set(whole(bytes));
         }
-        let folder = self.file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        if let Ok(disk) = statvfs(folder.unwrap_or(Path::new("."))) {
+        if let Ok(disk) = statvfs(self.file.parent().unwrap_or(Path::new("/"))) {
             self.free.set(whole(disk.f_bavail.saturating_mul(disk.f_frsize)));
             self.all.set(whole(disk.f_blocks.saturating_mul(disk.f_frsize)));
         }
