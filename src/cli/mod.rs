@@ -12,6 +12,7 @@ mod contacts;
 mod database;
 mod demo;
 mod doctor;
+mod health;
 mod keys_file;
 mod link;
 mod meet;
@@ -104,6 +105,7 @@ enum Command {
     Serve(serve::Serve),
     Demo(demo::Demo),
     Doctor(doctor::Doctor),
+    Health(health::Health),
     Link(link::Link),
     /// Bring a key of your own
     Key {
@@ -145,6 +147,7 @@ pub fn run() -> ExitCode {
         Command::Serve(serve) => serve.run(profile::in_force(&matches)),
         Command::Demo(demo) => demo.run(),
         Command::Doctor(doctor) => doctor.run(),
+        Command::Health(health) => health.run(),
         Command::Link(link) => link.run(),
         Command::Key { command: KeyCommand::Import(import) } => import.run(),
         Command::Contacts(contacts) => contacts.run(),

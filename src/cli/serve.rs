@@ -374,10 +374,7 @@ impl Serve {
             messages_per_sender: self.box_messages_per_source,
         };
         Ok(Config {
-            listen: self
-                .listen
-                .or_else(|| variable("PORT").map(|port| format!("0.0.0.0:{port}")))
-                .unwrap_or_else(|| DEFAULT_LISTEN.to_owned()),
+            listen: listen_address(self.listen),
             metrics_listen: self.metrics_listen,
             database,
             sole_instance: self.sole_instance.unwrap_or_default(),
@@ -413,6 +410,12 @@ impl Serve {
             demo_stun: self.demo_stun,
         })
     }
+}
+
+/// Where to listen: as it was told, else at the platform's port.
+pub(super) fn listen_address(told: Option<String>) -> String {
+    told.or_else(|| variable("PORT").map(|port| format!("0.0.0.0:{port}")))
+        .unwrap_or_else(|| DEFAULT_LISTEN.to_owned())
 }
 
 async fn serve(
@@ -466,7 +469,7 @@ async fn serve(
 }
 
 /// The address as this machine reaches it: 0.0.0.0 and [::] are no addresses to connect to.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),

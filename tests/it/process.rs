@@ -353,6 +353,38 @@ fn what_expired_is_swept_from_the_file() {
 }
 
 #[test]
+fn health_asks_the_relay_of_its_environment_or_the_named_one() {
+    let operator = Person::new();
+    let health = |line: &str| seen(&operator.shell(line));
+    let said = |words: String| (1, String::new(), format!("connectoid: {words}\n"));
+    let relay = Serving::start(&["--database", "sqlite::memory:"]);
+    let url = relay.url.clone();
+    let address = url.strip_prefix("http://").unwrap();
+    let port = address.rsplit_once(':').unwrap().1;
+    for line in [
+        format!("connectoid health {url}"),
+        format!("CONNECTOID_LISTEN={address} connectoid health"),
+        format!("CONNECTOID_LISTEN=0.0.0.0:{port} PORT=1 connectoid health"),
+        format!("PORT={port} connectoid health"),
+    ] {
+        assert_eq!(health(&line), (0, String::new(), String::new()), "{line}");
+    }
+    assert_eq!(
+        health(&format!("connectoid health {url}/nothing")),
+        said(format!("{url}/nothing/health answers with status 404"))
+    );
+    assert_eq!(
+        health("CONNECTOID_LISTEN=nonsense connectoid health"),
+        said("CONNECTOID_LISTEN: nonsense is no address".into())
+    );
+    drop(relay);
+    assert_eq!(
+        health(&format!("PORT={port} connectoid health")),
+        said(format!("{url}/health cannot be reached: nothing listens there (connection refused)"))
+    );
+}
+
+#[test]
 fn every_command_explains_itself() {
     let operator = Person::new();
     for (command, options) in [
@@ -388,6 +420,7 @@ fn every_command_explains_itself() {
                 "[default: 1h]",
             ],
         ),
+        (&["health"], &["[URL]", "CONNECTOID_LISTEN", "/health"]),
         (
             &["link"],
             &[
