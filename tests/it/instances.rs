@@ -1,9 +1,7 @@
-//! Two instances on one PostgreSQL, behind one Caddy that is set up as docs/operations.md says.
+//! Two instances on one PostgreSQL, behind one Caddy, set up as deploy/container does it.
 
 use std::{
     collections::BTreeSet,
-    fs,
-    path::Path,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
@@ -21,6 +19,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _, PgConnection, postgres::PgListener};
 
 use crate::{
+    documents::read,
     gateway::{Gateway, addresses, ask},
     harness::{
         Client, KEY, Kind, Reply, Serving, TestDatabase, block_on, fresh_key, fresh_pub, get, metric, post,
@@ -36,20 +35,25 @@ const OK: &str = r#"{"ok":true}"#;
 const ALICE: &str = "127.0.0.2";
 const BOB: &str = "127.0.0.3";
 
-/// The Caddyfile of docs/operations.md, before these relays.
+/// The kit's Caddyfile, before these relays.
 fn gateway(relays: &[&str]) -> Gateway {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
-    let document = fs::read_to_string(path).unwrap();
-    let chapter = document.split("\n## Several instances\n").nth(1).unwrap();
-    let site = chapter.split("\nrelay.example.com {\n").nth(1).unwrap().split("\n}\n").next().unwrap();
-    let theirs = "10.0.0.1:8080 10.0.0.2:8080";
+    let kit = read("deploy/container/Caddyfile");
+    let site = kit.split("\n{$RELAY_HOST} {\n").nth(1).unwrap().split("\n}\n").next().unwrap();
+    let theirs = "relay-1:8080 relay-2:8080";
     assert!(site.contains(theirs), "{site}");
     Gateway::site(&site.replace(theirs, &addresses(relays)))
 }
 
+/// A relay as the kit's compose.yaml sets it up, with a database and ports of its own.
 fn instance(database: &str, args: &[&str]) -> Serving {
-    let all = ["--database", database, "--url", URL, "--trusted-proxies", "127.0.0.1"];
-    Serving::start(&[&all, args].concat())
+    let kit: Value = serde_saphyr::from_str(&read("deploy/container/compose.yaml")).unwrap();
+    let mut settings = kit["services"]["relay-1"]["environment"].as_object().unwrap().clone();
+    settings.remove("CONNECTOID_METRICS_LISTEN").unwrap();
+    settings.insert("CONNECTOID_DATABASE".into(), database.into());
+    settings.insert("CONNECTOID_URL".into(), URL.into());
+    Serving::start_with(args, |command| {
+        command.envs(settings.iter().map(|(name, value)| (name, value.as_str().unwrap())));
+    })
 }
 
 fn two(database: &str, args: &[&str]) -> [Serving; 2] {
