@@ -133,8 +133,8 @@ pub(super) struct Serve {
     #[arg(long, help_heading = "Behind a proxy", env = "CONNECTOID_TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',', value_parser = network)]
     trusted_proxies: Vec<IpNet>,
 
-    /// Where a platform says the client's address instead: xff:N (the Nth hop of X-Forwarded-For from the right) or
-    /// header:NAME. Believed from --trusted-proxies, or from everyone if there are none: then the relay must be
+    /// Where a platform says the client's address instead: xff:N (the Nth hop of X-Forwarded-For from the right),
+    /// header:NAME, or lambda (what the Lambda Web Adapter passes on of a function URL's event). Believed from --trusted-proxies, or from everyone if there are none: then the relay must be
     /// reachable through the platform only
     #[arg(long, help_heading = "Behind a proxy", env = "CONNECTOID_CLIENT_ADDRESS", value_name = "WHERE")]
     client_address: Option<ToldBy>,

@@ -11,6 +11,7 @@ use actix_web::{
     http::header::{self, HeaderMap, HeaderName},
 };
 use ipnet::IpNet;
+use serde::Deserialize;
 
 use crate::relay::Source;
 
@@ -31,20 +32,40 @@ pub enum ToldBy {
     Hop(usize),
     /// In a header of its own.
     Header(HeaderName),
+    /// In what AWS Lambda says of a request, which the Lambda Web Adapter passes on in [`LAMBDA_CONTEXT`]. A function's
+    /// URL leaves the X-Forwarded-For of a client as it came.
+    Lambda,
+}
+
+/// Where the Lambda Web Adapter writes the `requestContext` of an event, in place of what a client says there.
+const LAMBDA_CONTEXT: &str = "x-amzn-request-context";
+
+/// What matters of an event's `requestContext`.
+#[derive(Deserialize)]
+struct LambdaContext {
+    http: LambdaHttp,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LambdaHttp {
+    source_ip: String,
 }
 
 impl FromStr for ToldBy {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || "expected xff:N with N from 1 to 100, or header:NAME as header:Fly-Client-IP".to_owned();
+        let wrong = || {
+            "expected xff:N with N from 1 to 100, header:NAME as header:Fly-Client-IP, or lambda".to_owned()
+        };
         match text.split_once(':') {
             Some(("xff", hop)) => match hop.parse() {
                 Ok(hop @ 1..=100) => Ok(Self::Hop(hop)),
                 _ => Err(wrong()),
             },
             Some(("header", name)) => name.parse().map(Self::Header).map_err(|_| wrong()),
+            None if text == "lambda" => Ok(Self::Lambda),
             _ => Err(wrong()),
         }
     }
@@ -63,6 +84,13 @@ impl ClientAddress {
                 // If there are several, the last is what the nearest proxy added.
                 let value = headers.get_all(name).last();
                 value.and_then(|value| address(value.to_str().ok()?)).unwrap_or(peer)
+            }
+            Some(ToldBy::Lambda) => {
+                // As bytes: who asks chooses the User-Agent that stands in it, too.
+                let context = headers.get_all(LAMBDA_CONTEXT).last();
+                let context =
+                    context.and_then(|json| serde_json::from_slice::<LambdaContext>(json.as_bytes()).ok());
+                context.and_then(|context| address(&context.http.source_ip)).unwrap_or(peer)
             }
             None if self.trusted_proxies.is_empty() => peer,
             None => self.last_untrusted(peer, headers),
@@ -228,6 +256,24 @@ mod tests {
         assert_eq!(client(&fly, PROXY, &list), PROXY, "missing");
         assert_eq!(client(&fly, PROXY, &[("fly-client-ip", "1.1.1.1, 2.2.2.2")]), PROXY, "not one address");
 
+        let lambda = by(&[], Some("lambda"));
+        let context = "x-amzn-request-context";
+        for (json, expected) in [
+            (r#"{"accountId":"anonymous","http":{"method":"POST","sourceIp":"203.0.113.9"}}"#, "203.0.113.9"),
+            (r#"{"http":{"sourceIp":"2001:db8::1","userAgent":"fünf"}}"#, "2001:db8::1"),
+            (r#"{"http":{"method":"POST"}}"#, PROXY),
+            (r#"{"identity":{"sourceIp":"203.0.113.9"}}"#, PROXY),
+            ("203.0.113.9", PROXY),
+        ] {
+            let headers = [
+                (context, r#"{"http":{"sourceIp":"1.1.1.1"}}"#),
+                (context, json),
+                ("x-forwarded-for", "1.1.1.1"),
+            ];
+            assert_eq!(client(&lambda, PROXY, &headers), expected, "{json}");
+        }
+        assert_eq!(client(&lambda, PROXY, &list), PROXY, "missing");
+
         // With trusted proxies, from these only.
         let both = by(&["10.0.0.0/8"], Some("xff:2"));
         assert_eq!(client(&both, PROXY, &list), "203.0.113.9");
@@ -253,11 +299,15 @@ mod tests {
     #[test]
     fn platforms_by_name() {
         assert_eq!("xff:2".parse(), Ok(ToldBy::Hop(2)));
+        assert_eq!("lambda".parse(), Ok(ToldBy::Lambda));
         assert_eq!("header:fly-client-ip".parse(), "header:Fly-Client-IP".parse::<ToldBy>());
-        for wrong in ["", "xff", "xff:", "xff:0", "xff:-1", "xff:101", "header:", "header:a b", "fly"] {
+        for wrong in
+            ["", "xff", "xff:", "xff:0", "xff:-1", "xff:101", "header:", "header:a b", "fly", "lambda:"]
+        {
             assert_eq!(
                 wrong.parse::<ToldBy>(),
-                Err("expected xff:N with N from 1 to 100, or header:NAME as header:Fly-Client-IP".to_owned()),
+                Err("expected xff:N with N from 1 to 100, header:NAME as header:Fly-Client-IP, or lambda"
+                    .to_owned()),
                 "{wrong}"
             );
         }

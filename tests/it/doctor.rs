@@ -443,15 +443,17 @@ fn forged_headers_that_are_believed() {
     assert_eq!((code, all.len(), all[0].1.as_str()), (0, 1, "metrics"), "{all:?}");
 
     // Nothing is before this one.
-    let address = free_address();
-    let url = format!("http://{address}");
-    let by_hop = ["--listen", &address, "--url", &url, "--client-address", "xff:2"];
-    let _relay = Serving::start(&[&by_hop[..], &["--database", "sqlite::memory:"]].concat());
-    let found = complaint(&person, "client address", &by_hop);
-    assert!(
-        found.starts_with("bad ") && found.contains(". Lower the N of --client-address xff:N"),
-        "{found}"
-    );
+    for (told_by, change) in [
+        ("xff:2", "Lower the N of --client-address xff:N"),
+        ("lambda", "Use --client-address lambda behind the Lambda Web Adapter only"),
+    ] {
+        let address = free_address();
+        let url = format!("http://{address}");
+        let settings = ["--listen", &address, "--url", &url, "--client-address", told_by];
+        let _relay = Serving::start(&[&settings[..], &["--database", "sqlite::memory:"]].concat());
+        let found = complaint(&person, "client address", &settings);
+        assert!(found.starts_with("bad ") && found.contains(&format!(". {change}")), "{found}");
+    }
 }
 
 #[test]

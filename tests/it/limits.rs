@@ -233,6 +233,9 @@ fn a_platforms_own_header() {
         let gateway = Gateway::with(&[&relay.url], "header_up Fly-Client-IP {remote_host}");
         assert_eq!(told_apart(&relay, &gateway), expected, "{args:?}");
     }
+    let relay = serve(&[TWO, "--client-address=lambda"]);
+    let adapter = r#"header_up X-Amzn-Request-Context "{\"http\":{\"sourceIp\":\"{remote_host}\"}}""#;
+    assert!(told_apart(&relay, &Gateway::with(&[&relay.url], adapter)));
 }
 
 #[test]
@@ -465,7 +468,7 @@ fn settings_that_make_no_sense_are_refused() {
         ("--trusted-proxies=caddy", "expected an address or a network, as 127.0.0.1, 10.0.0.0/8 or fd00::/8"),
         (
             "--client-address=xff:0",
-            "expected xff:N with N from 1 to 100, or header:NAME as header:Fly-Client-IP",
+            "expected xff:N with N from 1 to 100, header:NAME as header:Fly-Client-IP, or lambda",
         ),
     ] {
         let output = person.run(&["serve", arg], "");

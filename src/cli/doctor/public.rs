@@ -339,6 +339,10 @@ impl Public<'_> {
         if let Some(ToldBy::Header(name)) = &by.told_by {
             headers.push((name.as_str(), FORGED));
         }
+        let context = format!(r#"{{"http":{{"sourceIp":"{FORGED}"}}}}"#);
+        if by.told_by == Some(ToldBy::Lambda) {
+            headers.push(("X-Amzn-Request-Context", &context));
+        }
         let forged = match self.ask("/info", &headers, None).await {
             Ok(reply) => serde_json::from_slice::<Info>(&reply.body).ok().map(|info| info.client),
             Err(error) => return self.unanswered(CHECK, &error),
@@ -348,6 +352,7 @@ impl Public<'_> {
                 Some(ToldBy::Header(name)) => format!(
                     "Let the proxy set {name} itself, whatever its clients say there, or use --trusted-proxies instead of --client-address"
                 ),
+                Some(ToldBy::Lambda) => "Use --client-address lambda behind the Lambda Web Adapter only".to_owned(),
                 Some(ToldBy::Hop(_)) => "Lower the N of --client-address xff:N, and let nobody reach the relay but through its proxies".to_owned(),
                 None => "List in --trusted-proxies the proxies alone, and let the first of them drop the X-Forwarded-For of its clients".to_owned(),
             };
