@@ -197,11 +197,16 @@ def from_url(source, body=None, path="/", user_agent="curl/8.5.0", **headers):
     }
 
 
-def answered(function, event):
-    """The status and the JSON that the client gets."""
+def replied(function, event):
+    """What Lambda is told to reply."""
     kind, body = function.api.invoke(event)
     assert kind == "response", (kind, body, function.said())
-    reply = json.loads(body)
+    return json.loads(body)
+
+
+def answered(function, event):
+    """The status and the JSON that the client gets."""
+    reply = replied(function, event)
     text = reply.get("body") or ""
     if reply.get("isBase64Encoded"):
         text = base64.b64decode(text).decode()
@@ -210,7 +215,7 @@ def answered(function, event):
 
 def expect(what, got, wanted):
     assert got == wanted, f"{what}: {got}, not {wanted}"
-    print(f"  {what}: ok")
+    print(f"{what}: ok")
 
 
 def relay(archive, adapter):
@@ -225,6 +230,11 @@ def relay(archive, adapter):
 
         expect("a check finds nothing", asks(check), (200, {"ok": True, "found": False}))
         expect("a message is stored", asks(send), (200, {"ok": True}))
+        in_base64 = from_url("203.0.113.9", base64.b64encode(json.dumps(send).encode()).decode())  # what curl -d sends
+        expect("so is one from curl", answered(function, in_base64 | {"isBase64Encoded": True}), (200, {"ok": True}))
+        refused = replied(function, from_url("203.0.113.9", "{}"))
+        said = (refused["statusCode"], refused["headers"]["access-control-allow-origin"])
+        expect("any page may read a refusal", said, (400, "*"))
         status, found = asks(check)
         expect("the question is asked in the function URL's name", (status, found["relay"]), (200, f"https://{HOST}"))
         since = time.monotonic()
@@ -240,7 +250,9 @@ def relay(archive, adapter):
         expect("nor the request's context", client("203.0.113.9", x_amzn_request_context=forged), "203.0.113.9")
         expect("whatever it calls itself", client("203.0.113.9", user_agent='f\u00fcnf "\\ {'), "203.0.113.9")
         expect("over IPv6, too", client("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64")
-        print(f"  connections to the database after that: {connections()}")
+        held = connections()
+        print(f"connections to the database: {held}", file=sys.stderr)
+        expect("it holds at most 10 connections to the database", held <= 10, True)
         assert "WARN" not in function.said(), function.said()
 
 
@@ -259,7 +271,7 @@ def prune(archive):
             assert time.monotonic() < deadline, function.said()
             kind, body = function.api.invoke({"source": "aws.events"})
             assert (kind, json.loads(body)) == ("response", {"ok": True}), (kind, body, function.said())
-        print("  an event prunes: ok")
+        print("an event prunes: ok")
     with Function(archive, "prune", CONNECTOID_DATABASE="postgres://nobody:secret@127.0.0.1:1/none") as function:
         for which in ("first", "next"):
             kind, body = function.api.invoke({})
