@@ -38,6 +38,9 @@ const BACKLOG: u32 = 1024;
 /// Connections of those who watch.
 const WATCHERS: usize = 64;
 
+/// How long those who connected have to send their request, when the relay stops and others wait at a given socket.
+const SETTLE: Duration = Duration::from_millis(500);
+
 /// How long the database has to take what is still queued and to let go.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -137,6 +140,8 @@ pub enum StartError {
 pub struct Server {
     address: SocketAddr,
     http: actix_server::Server,
+    /// Whether its socket stays open without it.
+    given: bool,
     /// What serves the metrics, if they have an address of their own.
     watching: Option<(SocketAddr, actix_server::Server)>,
     relay: Arc<Relay>,
@@ -157,6 +162,7 @@ impl Server {
         let Environment { clock, store_clock, mut rng, sockets } = environment;
         let store_clock_is_its_own = store_clock.is_none();
         // The address first: a second server on the same port must not touch the database.
+        let given = sockets.relay.is_some();
         let (listener, address) = match sockets.relay {
             Some(given) => given_socket(given)?,
             None => listen("--listen", &config.listen)?,
@@ -248,7 +254,7 @@ impl Server {
         let sweeping = sweeping.map(|sweeping| tokio::spawn(sweep(sweeping, config.sweep_interval)));
         let (stop_accounting, stopped) = oneshot::channel();
         let accounting = (stop_accounting, tokio::spawn(account(relay.clone(), !with_requests, stopped)));
-        Ok(Self { address, http, watching, relay, stopping, store, sweeping, accounting })
+        Ok(Self { address, http, given, watching, relay, stopping, store, sweeping, accounting })
     }
 
     /// Where the server listens, with the port it got.
@@ -268,6 +274,7 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
         let Self {
             http,
+            given,
             watching,
             relay,
             stopping,
@@ -281,6 +288,11 @@ impl Server {
             stop.await;
             relay.stop_waiting();
             stopping.store(true, SeqCst);
+            if given {
+                // Who connects from here on waits for the next one; who did before is answered by this one.
+                handle.pause().await;
+                tokio::time::sleep(SETTLE).await;
+            }
             handle.stop(true).await;
         });
         let watching = watching.map(|(_, server)| (server.handle(), tokio::spawn(server)));

@@ -95,6 +95,8 @@ pub(crate) struct Peer {
     closing: AtomicBool,
     gone: AtomicBool,
     going: Notify,
+    /// Whether the relay was told to stop.
+    stopping: Arc<AtomicBool>,
 }
 
 impl Peer {
@@ -166,6 +168,10 @@ pub(super) async fn in_work<B: MessageBody>(
     let head = reply.response_mut().head_mut();
     // A reply that says nothing of it is judged by its version, and that is still the last one's whose memory it has.
     head.version = Version::HTTP_11;
+    // Told so, a proxy does not send its next request into a connection that is closed at that moment.
+    if peer.stopping.load(SeqCst) {
+        head.set_connection_type(ConnectionType::Close);
+    }
     if last || head.connection_type() == ConnectionType::Close {
         peer.closing.store(true, SeqCst);
     }
@@ -232,7 +238,7 @@ impl<S> Connection<S> {
     pub(super) fn new(stream: S, deadlines: Deadlines, place: Option<Place>, metrics: Arc<Metrics>) -> Self {
         let read_by = Instant::now() + deadlines.head + GRACE;
         let alarm = Box::pin(tokio::time::sleep_until(read_by));
-        let peer = Arc::default();
+        let peer = Arc::new(Peer { stopping: deadlines.stopping.clone(), ..Peer::default() });
         let counted = Counted::new(metrics);
         Self {
             stream,
