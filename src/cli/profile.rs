@@ -74,7 +74,7 @@ impl Profile {
                     "AWS Lambda behind a function URL",
                     &[
                         ("sweep-with-requests", TRUE),
-                        ("client-address", "xff:1"),
+                        ("client-address", "lambda"),
                         ("max-wait", "0s"),
                         FROM_ANYWHERE,
                     ],

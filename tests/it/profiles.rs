@@ -115,13 +115,14 @@ fn lambda() {
         ("CONNECTOID_LOG_FORMAT", "json"),
     ];
     let relay = on_platform("lambda", &[], &variables);
-    let info = info(&relay, &[HOPS, ("host", host)]);
+    let context = ("x-amzn-request-context", r#"{"http":{"method":"GET","sourceIp":"198.51.100.9"}}"#);
+    let info = info(&relay, &[HOPS, context, ("host", host)]);
     assert_eq!(info["relays"], json!([format!("https://{host}")]));
-    assert_eq!(info["client"], "192.0.2.1");
+    assert_eq!(info["client"], "198.51.100.9");
     assert_eq!(info["limits"]["wait"], 0);
     is_reached_by_host(&relay, host);
     let (profile, no_url) = said(relay);
-    let expected = "lambda sets --sweep-with-requests --client-address xff:1 --max-wait 0s --max-connections-per-source 16384";
+    let expected = "lambda sets --sweep-with-requests --client-address lambda --max-wait 0s --max-connections-per-source 16384";
     assert!(profile.starts_with(expected) && !no_url, "{profile}");
 
     // Wherever it is, what is given counts.
