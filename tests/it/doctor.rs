@@ -115,7 +115,7 @@ fn a_healthy_relay_behind_a_proxy_is_ok_in_everything() {
         "{findings:?}"
     );
     assert_eq!(findings[3].2, "write-ahead; a relay runs on it");
-    assert_eq!(findings[7].2, format!("{} is this relay, connectoid 0.1.0", relay.gateway.url));
+    assert_eq!(findings[7].2, format!("{} is this relay, connectoid 0.2.0", relay.gateway.url));
     // The same for people. How much of the disk is free may have changed.
     let (code, text, err) = seen(&run(&person, &args));
     assert_eq!((code, err.as_str()), (0, ""));

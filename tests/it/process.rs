@@ -100,7 +100,7 @@ fn the_banners_lines_run_as_they_are() {
     assert_eq!(
         said.split_once("\n\nA box of your own").unwrap().0,
         format!(
-            "connectoid 0.1.0 listens on {url}, keeps its messages in sqlite://relay.db\n\n\
+            "connectoid 0.2.0 listens on {url}, keeps its messages in sqlite://relay.db\n\n\
              Try it from another terminal; the box of this example is everybody's:\n\n  {}",
             lines.join("\n\n  ")
         )
@@ -480,7 +480,7 @@ fn every_command_explains_itself() {
             assert!(help.contains(option), "{command:?} does not mention {option}: {help}");
         }
     }
-    assert_eq!(operator.ok(&["--version"], ""), "connectoid 0.1.0\n");
+    assert_eq!(operator.ok(&["--version"], ""), "connectoid 0.2.0\n");
 }
 
 #[test]

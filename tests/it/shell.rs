@@ -144,7 +144,7 @@ fn the_log_as_json_is_one_object_a_line() {
 #[test]
 fn the_log_as_text_is_for_people() {
     let log = logged("text");
-    assert!(log.starts_with("connectoid 0.1.0 listens on http://127.0.0.1:"), "{log}");
+    assert!(log.starts_with("connectoid 0.2.0 listens on http://127.0.0.1:"), "{log}");
     assert!(log.contains(" DEBUG action=\"send\" result=\"ok\"\n"), "{log}");
     assert!(log.ends_with(" INFO stopped; everything accepted is stored\n"), "{log}");
     assert_eq!(log.lines().filter(|line| line.starts_with('{')).count(), 0, "{log}");
