@@ -1,4 +1,5 @@
 //! The schema's steps, compiled in. A step that was released is never changed: a new one is added to both lists.
+//! It only adds, for the previous release serves beside it: "Migrations" in docs/design.md.
 
 use std::borrow::Cow;
 

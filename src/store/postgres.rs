@@ -47,6 +47,13 @@ static BATCHES: LazyLock<Batches> = LazyLock::new(|| {
 
 const TAKE_OVER: &str = "update relay_owner set instance = $1 where id = 1 and instance is distinct from $1";
 
+/// What a connection is called in the server's views and log.
+const NAME: &str = concat!("connectoid ", env!("CARGO_PKG_VERSION"));
+
+/// Programs until 0.1.0, which do not look at `relay_owner`, give their connections this name; later ones add their version.
+const UNAWARE: &str = "select count(*) from pg_stat_activity
+    where datname = current_database() and application_name = 'connectoid'";
+
 /// Everything here is looked up in an index. Left to itself, PostgreSQL reads all boxes for every batch as soon as its figures of a
 /// growing table are old, and plans a long statement anew each time, which takes longer than to do it.
 const PLANS: &str = "set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off;
@@ -66,8 +73,15 @@ pub(super) async fn open(
     for setting in ["fsync", "synchronous_commit"] {
         check_durable(&pool, setting).await?;
     }
-    migrations::postgres().run(&pool).await?;
     let is_sole = role == Role::Sole;
+    if is_sole {
+        refuse_unaware(&pool).await?;
+    }
+    migrations::postgres().run(&pool).await?;
+    if is_sole {
+        // Once more: from here on no other of them can start.
+        refuse_unaware(&pool).await?;
+    }
     let (instance,): (i64,) =
         sqlx::query_as(INSTANCE).fetch_one(&pool).await.map_err(|e| cannot(text(&e)))?;
     let owner = is_sole.then_some(instance);
@@ -102,6 +116,18 @@ pub(super) async fn open(
         take_over(&tables.write, owner).await.map_err(|error| cannot(text(&error)))?;
     }
     tables.into_store(WRITERS, None, tasks).await.map_err(|error| cannot(text(&error)))
+}
+
+/// A sole relay would never see what a relay stores that does not look at whose the database is.
+async fn refuse_unaware(pool: &Pool<Postgres>) -> Result<(), OpenError> {
+    let (count,): (i64,) = sqlx::query_as(UNAWARE).fetch_one(pool).await.map_err(|e| cannot(text(&e)))?;
+    if count == 0 {
+        return Ok(());
+    }
+    Err(cannot(
+        "a relay of connectoid 0.1.0 has the database, and a sole one would not see what that one stores: stop it first, \
+         or start this one without --sole-instance",
+    ))
 }
 
 /// What others stored until then is seen by whoever looks from then on, and they store nothing more.
@@ -199,7 +225,7 @@ async fn connect(
 fn options(url: &str) -> Result<PgConnectOptions, OpenError> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|error| cannot(format!("its URL does not parse: {error}")))?;
-    Ok(options.application_name("connectoid").disable_statement_logging())
+    Ok(options.application_name(NAME).disable_statement_logging())
 }
 
 fn pool_of(connections: u32) -> PgPoolOptions {

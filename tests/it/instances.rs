@@ -28,9 +28,9 @@ use crate::{
     proxy::Proxy,
 };
 
-const URL: &str = "https://relay.example.com";
+pub const URL: &str = "https://relay.example.com";
 
-const OK: &str = r#"{"ok":true}"#;
+pub const OK: &str = r#"{"ok":true}"#;
 
 const ALICE: &str = "127.0.0.2";
 const BOB: &str = "127.0.0.3";
@@ -64,11 +64,11 @@ fn before(instances: &[Serving; 2]) -> Gateway {
     gateway(&[&instances[0].url, &instances[1].url])
 }
 
-fn wait_for(key: &PublicKey) -> String {
+pub fn wait_for(key: &PublicKey) -> String {
     json!({"pub": key, "ext": null, "action": "check", "at": 0, "wait": 25}).to_string()
 }
 
-fn send(to: &PublicKey, text: &str) -> String {
+pub fn send(to: &PublicKey, text: &str) -> String {
     json!({"pub": to, "ext": null, "action": "send", "data": base64url::encode(text)}).to_string()
 }
 
@@ -239,9 +239,9 @@ fn text(data: &str) -> String {
 }
 
 /// Waits for what is newer than `at` in a box, and moves it on.
-fn receives(url: &str, key: &BoxKey, at: &mut Value, busy: &AtomicUsize) -> Vec<String> {
+pub fn receives(url: &dyn Fn() -> String, key: &BoxKey, at: &mut Value, busy: &AtomicUsize) -> Vec<String> {
     let check = json!({"pub": key.public(), "ext": null, "action": "check", "at": *at, "wait": 25});
-    let asked = insists(url, &check.to_string(), busy).json();
+    let asked = insists(&url(), &check.to_string(), busy).json();
     if asked["found"] == false {
         return vec![];
     }
@@ -249,18 +249,18 @@ fn receives(url: &str, key: &BoxKey, at: &mut Value, busy: &AtomicUsize) -> Vec<
     let answer = open_question(key, &relay, asked["question"].as_str().unwrap()).unwrap();
     let receive = json!({"pub": key.public(), "ext": null, "action": "receive", "answer": base64url::encode(answer.0),
                          "at": *at, "limit": 32});
-    let reply = insists(url, &receive.to_string(), busy).json();
+    let reply = insists(&url(), &receive.to_string(), busy).json();
     let messages = reply["messages"].as_array().unwrap();
     *at = reply["at"].clone();
     messages.iter().map(|message| text(message["data"].as_str().unwrap())).collect()
 }
 
 /// Clients who send, wait and receive all the while, and what the acknowledged and the received ones were.
-struct Traffic {
+pub struct Traffic {
     owners: Vec<BoxKey>,
     /// Whom to, and what.
     acknowledged: Mutex<BTreeSet<(usize, String)>>,
-    busy: AtomicUsize,
+    pub busy: AtomicUsize,
     done: AtomicBool,
     failed: AtomicBool,
 }
@@ -276,7 +276,7 @@ impl Drop for Done<'_> {
 }
 
 impl Traffic {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let owners = (0..4).map(|_| fresh_key()).collect();
         Self {
             owners,
@@ -287,17 +287,18 @@ impl Traffic {
         }
     }
 
-    fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.acknowledged.lock().unwrap().len()
     }
 
-    fn more(&self, count: usize) {
+    pub fn more(&self, count: usize) {
         let enough = self.count() + count;
         until(|| self.count() >= enough);
     }
 
     /// While `during` goes on, 6 senders send to 4 owners; what each of these received, in order.
-    fn run(&self, url: &str, during: impl FnOnce()) -> Vec<Vec<String>> {
+    /// Each request goes to where `url` says.
+    pub fn run(&self, url: &(dyn Fn() -> String + Sync), during: impl FnOnce()) -> Vec<Vec<String>> {
         thread::scope(|scope| {
             let senders: Vec<_> = (0..6).map(|sender| scope.spawn(move || self.send(url, sender))).collect();
             let owners: Vec<_> = (0..4).map(|owner| scope.spawn(move || self.receive(url, owner))).collect();
@@ -306,25 +307,25 @@ impl Traffic {
             drop(done);
             senders.into_iter().for_each(|sender| sender.join().unwrap());
             for owner in &self.owners {
-                insists(url, &send(&owner.public(), "end"), &self.busy);
+                insists(&url(), &send(&owner.public(), "end"), &self.busy);
             }
             owners.into_iter().map(|owner| owner.join().unwrap()).collect()
         })
     }
 
-    fn send(&self, url: &str, sender: usize) {
+    fn send(&self, url: &dyn Fn() -> String, sender: usize) {
         for n in 0.. {
             if self.done.load(SeqCst) {
                 return;
             }
             let (owner, text) = (n % 4, format!("{sender}: {n:06}"));
-            let reply = insists(url, &send(&self.owners[owner].public(), &text), &self.busy);
+            let reply = insists(&url(), &send(&self.owners[owner].public(), &text), &self.busy);
             assert_eq!(reply.body, OK);
             self.acknowledged.lock().unwrap().insert((owner, text));
         }
     }
 
-    fn receive(&self, url: &str, owner: usize) -> Vec<String> {
+    fn receive(&self, url: &dyn Fn() -> String, owner: usize) -> Vec<String> {
         let (mut all, mut at, end) = (Vec::new(), json!(0), "end".to_owned());
         while !all.contains(&end) {
             assert!(!self.failed.load(SeqCst), "the test failed");
@@ -335,7 +336,7 @@ impl Traffic {
     }
 
     /// All that was acknowledged came to its owner, once, and what one sender sent in the order it was sent.
-    fn assert_received(&self, received: &[Vec<String>]) {
+    pub fn assert_received(&self, received: &[Vec<String>]) {
         let acknowledged = self.acknowledged.lock().unwrap();
         for (owner, received) in received.iter().enumerate() {
             // The set is in the order of sender and number.
@@ -359,7 +360,7 @@ fn one_instance_killed_and_nothing_noticed_but_busy() {
         metric(&first.url, "connectoid_waiters") == 10 && metric(&second.url, "connectoid_waiters") == 10
     });
     let traffic = Traffic::new();
-    let received = traffic.run(&gateway.url, || {
+    let received = traffic.run(&|| gateway.url.clone(), || {
         traffic.more(200);
         first.child.kill().unwrap();
         first.child.wait().unwrap();

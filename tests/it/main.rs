@@ -53,6 +53,7 @@ mod store;
 mod systemd;
 mod transport;
 mod two_terminals;
+mod upgrade;
 mod vectors;
 mod waiting;
 mod webrtc;
