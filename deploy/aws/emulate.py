@@ -258,7 +258,7 @@ def relay(archive, adapter):
 
 def connections():
     """How many the relay holds."""
-    query = "select count(*) from pg_stat_activity where application_name = 'connectoid'"
+    query = "select count(*) from pg_stat_activity where application_name like 'connectoid%'"
     return int(subprocess.check_output(["psql", "--no-psqlrc", "--tuples-only", "--command", query, DATABASE]))
 
 
