@@ -34,7 +34,8 @@ pub(super) async fn post(request: HttpRequest, payload: Payload, shared: Data<Sh
         return reply;
     };
     let answered = answer(&request, body, &shared).await;
-    if let Some(upkeep) = &shared.upkeep {
+    // What is refused is to cost nothing.
+    if let (Some(upkeep), true) = (&shared.upkeep, answered.is_ok()) {
         upkeep.with_request(&shared.runtime).await;
     }
     match answered {

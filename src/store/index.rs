@@ -60,8 +60,8 @@ pub(super) struct Fresh {
     pub(super) message: Message,
     /// When: the database's time.
     pub(super) stored_at: i64,
-    /// Whether it made the box.
-    pub(super) first: bool,
+    /// The cursor of the box's message before it, expired or not; the start, if there is none.
+    pub(super) before: At,
     /// As [`Known`] has it.
     pub(super) noted_until: i64,
 }
@@ -145,12 +145,6 @@ impl Seen {
         Some(known)
     }
 
-    /// The cursor of the newest message, or the start if there is none; if that is known.
-    fn newest(&self, key: &PublicKey) -> Option<At> {
-        let known = self.young.get(key).or_else(|| self.old.get(key))?;
-        Some(known.newest.map_or(At::START, |(newest, _)| newest))
-    }
-
     fn forget(&mut self, key: &PublicKey) {
         self.young.remove(key);
         self.old.remove(key);
@@ -201,10 +195,9 @@ impl Look<'_> {
             seen.changed(&key);
             match fresh {
                 Some(fresh) if !seen.closed && !overtaken.contains(&key) => {
-                    let since = if fresh.first { Some(At::START) } else { seen.newest(&key) };
                     let newest = Some((fresh.message.at, fresh.stored_at));
                     seen.insert(key, Known { newest, noted_until: fresh.noted_until }, self.index.generation);
-                    seen.recent.stored(key, since, fresh.stored_at, fresh.message);
+                    seen.recent.stored(key, fresh.before, fresh.stored_at, fresh.message);
                 }
                 _ => seen.forget(&key),
             }
@@ -241,14 +234,14 @@ mod tests {
         Known { newest: Some((At::from(at), at)), noted_until: 1_000 }
     }
 
-    fn fresh(at: i64, first: bool) -> Fresh {
+    fn fresh(before: i64, at: i64) -> Fresh {
         let message = Message { at: At::from(at), data: vec![at as u8] };
-        Fresh { message, stored_at: at, first, noted_until: 1_000 }
+        Fresh { message, stored_at: at, before: At::from(before), noted_until: 1_000 }
     }
 
     /// A message was stored in a box that was there.
     fn store(index: &Index, key: PublicKey, at: i64) {
-        index.look([key].into_iter()).stored([(key, Some(fresh(at, false)))].into_iter());
+        index.look([key].into_iter()).stored([(key, Some(fresh(at - 1, at)))].into_iter());
     }
 
     /// The cursors of what is newer than this one.
@@ -321,22 +314,20 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_known_from_a_box_s_first_or_behind_what_was_seen() {
-        let (index, new, seen, unknown) = (Index::default(), a_box(1), a_box(2), a_box(3));
-        index.look([seen].into_iter()).saw([(seen, message(4))].into_iter());
-        let boxes = [new, seen, unknown];
-        let batch = [(new, true, 5), (new, false, 6), (seen, false, 5), (unknown, false, 5)];
-        let look = index.look(boxes.into_iter());
-        look.stored(batch.into_iter().map(|(key, first, at)| (key, Some(fresh(at, first)))));
+    fn messages_are_known_behind_the_one_before_the_first_that_was_stored() {
+        let (index, new, seen) = (Index::default(), a_box(1), a_box(2));
+        let batch = [(new, 0, 5), (new, 5, 6), (seen, 4, 5)];
+        let look = index.look([new, seen].into_iter());
+        look.stored(batch.into_iter().map(|(key, before, at)| (key, Some(fresh(before, at)))));
         drop(look);
         assert_eq!(newer(&index, new, 0), Some(vec![5, 6]));
         assert_eq!(newer(&index, seen, 3), None);
         assert_eq!(newer(&index, seen, 4), Some(vec![5]));
-        assert_eq!(newer(&index, unknown, 4), None);
         index.forget(&new);
         assert_eq!(newer(&index, new, 0), None);
         store(&index, new, 7);
-        assert_eq!(newer(&index, new, 6), None);
+        assert_eq!(newer(&index, new, 5), None);
+        assert_eq!(newer(&index, new, 6), Some(vec![7]));
         index.close();
         assert_eq!(newer(&index, seen, 4), None);
         store(&index, seen, 7);
@@ -350,7 +341,7 @@ mod tests {
         let (index, key) = (Index::default(), a_box(1));
         let look = index.look([key].into_iter());
         index.forget(&key);
-        look.stored([(key, Some(fresh(5, true)))].into_iter());
+        look.stored([(key, Some(fresh(0, 5)))].into_iter());
         drop(look);
         assert_eq!(knows(&index, key), None);
         assert_eq!(newer(&index, key, 0), None);

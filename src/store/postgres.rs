@@ -40,8 +40,7 @@ const BEGIN_TO_TAKE_OVER: &str = "begin isolation level read committed; set loca
     select pg_advisory_xact_lock(1668180324)";
 
 static BATCHES: LazyLock<Batches> = LazyLock::new(|| {
-    let gather =
-        "convert_to(cast(json_agg(json_build_array(last_at, seen_at, stored) order by pub) as text), 'UTF8')";
+    let gather = "convert_to(cast(json_agg(json_build_array(last_at, seen_at, stored, before) order by pub) as text), 'UTF8')";
     Batches::new(gather, |text| text)
 });
 

@@ -64,12 +64,12 @@ impl Recent {
         Self { young: Generation::default(), old: Generation::default(), room }
     }
 
-    /// A message was stored. `since` is the cursor behind which it is the box's only one, if that is known.
-    pub(super) fn stored(&mut self, key: PublicKey, since: Option<At>, stored_at: i64, message: Message) {
+    /// A message was stored. `before` is the cursor of the box's message before it, the start if there is none. Where that is not the
+    /// last one here, something happened of which nobody knew: a commit that was given up and came to pass.
+    pub(super) fn stored(&mut self, key: PublicKey, before: At, stored_at: i64, message: Message) {
         let known = self.young.remove(&key).or_else(|| self.old.remove(&key));
-        let Some(mut newest) = known.or_else(|| Some(Newest { since: since?, messages: vec![] })) else {
-            return;
-        };
+        let known = known.filter(|newest| newest.messages.last().is_some_and(|(_, last)| last.at == before));
+        let mut newest = known.unwrap_or(Newest { since: before, messages: vec![] });
         newest.messages.push((stored_at, message));
         let bytes = newest.bytes();
         if bytes > self.room {
@@ -81,13 +81,13 @@ impl Recent {
         self.young.insert(key, newest);
     }
 
-    /// The messages behind `at` that were stored after `alive`, oldest first, at most `limit`; none if they may not all be here.
+    /// The messages behind `at`, oldest first, at most `limit`; none if they may not all be here, or if one of them was not stored
+    /// after `alive`: whether it has expired the database says, by its own clock.
     pub(super) fn newer(&self, key: &PublicKey, at: At, alive: i64, limit: u32) -> Option<Vec<Message>> {
         let newest = self.young.boxes.get(key).or_else(|| self.old.boxes.get(key))?;
-        let messages = newest.messages.iter();
-        let behind = messages.filter(|(stored_at, message)| message.at > at && *stored_at > alive);
-        (newest.since <= at)
-            .then(|| behind.take(limit as usize).map(|(_, message)| message.clone()).collect())
+        let behind = || newest.messages.iter().filter(|(_, message)| message.at > at);
+        let is_certain = newest.since <= at && behind().all(|(stored_at, _)| *stored_at > alive);
+        is_certain.then(|| behind().take(limit as usize).map(|(_, message)| message.clone()).collect())
     }
 
     /// The box changed in another way, or may have.
@@ -133,30 +133,33 @@ mod tests {
     #[test]
     fn it_says_only_what_it_knows_in_full() {
         let (mut recent, key) = (Recent::default(), a_box(1));
-        recent.stored(key, None, 5, message(5, 1));
-        assert_eq!(newer(&recent, key, 0), None, "nobody knows what stands before it");
-        recent.stored(key, Some(At::from(5)), 6, message(6, 1));
-        recent.stored(key, None, 8, message(8, 1));
-        assert_eq!(newer(&recent, key, 4), None);
-        assert_eq!(newer(&recent, key, 5), Some(vec![6, 8]));
-        assert_eq!(newer(&recent, key, 6), Some(vec![8]));
+        recent.stored(key, At::from(4), 5, message(5, 1));
+        assert_eq!(newer(&recent, key, 3), None, "another one is before it");
+        assert_eq!(newer(&recent, key, 4), Some(vec![5]));
+        recent.stored(key, At::from(5), 6, message(6, 1));
+        assert_eq!(newer(&recent, key, 4), Some(vec![5, 6]));
+        assert_eq!(newer(&recent, key, 5), Some(vec![6]));
         assert_eq!(newer(&recent, key, 9), Some(vec![]));
-        let first = recent.newer(&key, At::from(5), 0, 1).unwrap();
-        assert_eq!(first, [message(6, 1)]);
+        assert_eq!(recent.newer(&key, At::from(4), 0, 1), Some(vec![message(5, 1)]));
+        // Nobody knew of 7.
+        recent.stored(key, At::from(7), 8, message(8, 1));
+        assert_eq!(newer(&recent, key, 6), None);
+        assert_eq!(newer(&recent, key, 7), Some(vec![8]));
         recent.forget(&key);
-        assert_eq!(newer(&recent, key, 5), None);
+        assert_eq!(newer(&recent, key, 7), None);
     }
 
     #[test]
     fn what_expired_is_neither_shown_nor_kept() {
         let (mut recent, key) = (Recent::default(), a_box(1));
-        recent.stored(key, Some(At::START), 5, message(5, 1));
-        recent.stored(key, None, 6, message(6, 1));
-        assert_eq!(recent.newer(&key, At::START, 5, 100), Some(vec![message(6, 1)]));
+        recent.stored(key, At::START, 5, message(5, 1));
+        recent.stored(key, At::from(5), 6, message(6, 1));
+        assert_eq!(recent.newer(&key, At::START, 5, 100), None, "by this clock; the database knows");
+        assert_eq!(recent.newer(&key, At::from(5), 5, 100), Some(vec![message(6, 1)]));
         recent.expire(4);
         assert_eq!(newer(&recent, key, 0), Some(vec![5, 6]));
         recent.expire(5);
-        assert_eq!(newer(&recent, key, 0), None, "the database knows whether it is gone");
+        assert_eq!(newer(&recent, key, 0), None);
         assert_eq!(newer(&recent, key, 5), Some(vec![6]));
         recent.expire(6);
         assert_eq!(newer(&recent, key, 6), None);
@@ -168,14 +171,14 @@ mod tests {
         let mut recent = Recent::with_room(10_000);
         for n in 0..100u8 {
             let key = a_box(n % 7);
-            recent.stored(key, Some(At::START), 1, message(i64::from(n), 1_000));
+            recent.stored(key, At::from(i64::from(n.saturating_sub(7))), 1, message(i64::from(n), 1_000));
             assert!(recent.young.bytes <= 10_000 && recent.old.bytes <= 10_000);
             let counted =
                 |generation: &Generation| generation.boxes.values().map(Newest::bytes).sum::<usize>();
             assert_eq!(recent.young.bytes, counted(&recent.young));
             assert_eq!(recent.old.bytes, counted(&recent.old));
         }
-        recent.stored(a_box(8), Some(At::START), 1, message(1, 20_000));
+        recent.stored(a_box(8), At::START, 1, message(1, 20_000));
         assert_eq!(newer(&recent, a_box(8), 0), None, "larger than all of the room");
     }
 }

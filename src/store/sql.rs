@@ -105,14 +105,16 @@ fn insert(rows: &str) -> String {
     )
 }
 
-/// What became of messages to these boxes, as one value: `[[last_at, seen_at, stored], …]` in JSON, in the order of the boxes,
-/// with `stored` 1 if there is a message under the cursor that was taken last, else 0.
+/// What became of messages to these boxes, as one value: `[[last_at, seen_at, stored, before], …]` in JSON, in the order of the
+/// boxes, with `stored` 1 if there is a message under the cursor that was taken last, else 0, and the cursor of the one before
+/// that, null if there is none.
 fn outcomes(gather: &str, list: &str) -> String {
     format!(
         "
     select {gather} from (
         select pub, last_at, seen_at,
-               (select count(*) from messages where box = boxes.id and at = boxes.last_at) as stored
+               (select count(*) from messages where box = boxes.id and at = boxes.last_at) as stored,
+               (select max(at) from messages where box = boxes.id and at < boxes.last_at) as before
         from boxes where pub in ({list})) as outcomes"
     )
 }
@@ -246,9 +248,12 @@ const READ_SECRET: &str = "select secret from relay_secret";
 /// A check is noted at most this often.
 const NOTE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What became of a message's box, as [`outcomes`] says it: its last cursor, when its owner was seen, and whether there is a
-/// message under that cursor.
-type Outcome = (i64, i64, u8);
+/// What became of a message's box, as [`outcomes`] says it: its last cursor, when its owner was seen, whether there is a
+/// message under that cursor, and the cursor of the one before.
+type Outcome = (i64, i64, u8, Option<i64>);
+
+/// What became of a message; and of one that was stored, the cursor of the one before it, and when its box's owner was seen.
+type Became = (Appended, Option<(At, i64)>);
 
 /// Until when a check needs no note, after one that was noted then.
 fn noted_until(seen_at: i64) -> i64 {
@@ -443,14 +448,12 @@ fn group(rest: &[(usize, &Append)]) -> usize {
     free.max(1)
 }
 
-/// What the index is told of a message of a batch: what became of it, and when its box was last seen. Nothing, if it was not
-/// stored: a duplicate's first copy may be of a commit of which nobody knew.
-fn fresh(append: &Append, outcome: (Appended, i64), now: i64) -> (PublicKey, Option<Fresh>) {
-    let (Appended::Stored(at), seen_at) = outcome else { return (append.key, None) };
+/// What the index is told of a message of a batch. Nothing, if it was not stored: a duplicate's first copy may be of a commit of
+/// which nobody knew.
+fn fresh(append: &Append, became: Became, now: i64) -> (PublicKey, Option<Fresh>) {
+    let (Appended::Stored(at), Some((before, seen_at))) = became else { return (append.key, None) };
     let message = Message { at, data: append.data.clone() };
-    // Only a box that is made now was seen first, and written to last, at this very time.
-    let first = seen_at == now && at == At::from(now);
-    (append.key, Some(Fresh { message, stored_at: now, first, noted_until: noted_until(seen_at) }))
+    (append.key, Some(Fresh { message, stored_at: now, before, noted_until: noted_until(seen_at) }))
 }
 
 /// The first 8 bytes of the SHA-256. Only narrows the search: bytes are compared in full.
@@ -543,12 +546,12 @@ where
         }
         let look = self.index.as_ref().map(|index| index.look(batch.iter().map(|append| append.key)));
         let done = timeout(PATIENCE, self.append_in(&mut connection, batch)).await;
-        if let (Some(look), Ok(Ok((now, outcomes)))) = (look, &done) {
-            look.stored(batch.iter().zip(outcomes).map(|(append, outcome)| fresh(append, *outcome, *now)));
+        if let (Some(look), Ok(Ok((now, results)))) = (look, &done) {
+            look.stored(batch.iter().zip(results).map(|(append, became)| fresh(append, *became, *now)));
         }
         self.give_back(connection, matches!(done, Ok(Ok(_))));
-        let (_, outcomes) = done.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
-        Ok(outcomes.into_iter().map(|(appended, _)| appended).collect())
+        let (_, results) = done.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+        Ok(results.into_iter().map(|(appended, _)| appended).collect())
     }
 
     /// A message is there already, perhaps from a commit of which nobody knew: neither the index nor those who wait.
@@ -587,16 +590,16 @@ where
         }
     }
 
-    /// The time of the batch; what became of each message, and when its box was last seen.
+    /// The time of the batch, and what became of each message.
     async fn append_in(
         &self,
         connection: &mut DB::Connection,
         batch: &[Append],
-    ) -> Result<(i64, Vec<(Appended, i64)>), sqlx::Error> {
+    ) -> Result<(i64, Vec<Became>), sqlx::Error> {
         let mut transaction = connection.begin_with(self.begin).await?;
         // Before the boxes are locked: who waits for one has its messages dated as much earlier, at most [`PATIENCE`].
         let now = self.now_as_owner(&mut transaction).await?;
-        let mut results: Vec<_> = batch.iter().map(|_| (Appended::NoMoreBoxes, now)).collect();
+        let mut results: Vec<_> = batch.iter().map(|_| (Appended::NoMoreBoxes, None)).collect();
         for round in rounds(batch) {
             let mut rest = round.as_slice();
             while let Some(&(_, first)) = rest.first() {
@@ -634,13 +637,13 @@ where
         Err(sqlx::Error::Configuration(Box::new(Displaced)))
     }
 
-    /// Messages to different boxes, in the order of those. What became of each, and when its box was last seen.
+    /// Messages to different boxes, in the order of those. What became of each.
     async fn append_group(
         &self,
         connection: &mut DB::Connection,
         group: &[(usize, &Append)],
         now: i64,
-    ) -> Result<Vec<(Appended, i64)>, sqlx::Error> {
+    ) -> Result<Vec<Became>, sqlx::Error> {
         let group: Vec<&Append> = group.iter().map(|(_, append)| *append).collect();
         let (text, length) = self.batches.take_cursors.for_all(group.len());
         let mut take = sqlx::query(text).bind(now);
@@ -653,8 +656,7 @@ where
         take.execute(&mut *connection).await?;
         let mut results = Vec::with_capacity(group.len());
         for (append, outcome) in group.iter().zip(self.insert(connection, &group, now).await?) {
-            let (_, seen_at, _) = outcome;
-            results.push((self.append_again(connection, append, outcome, now).await?, seen_at));
+            results.push(self.append_again(connection, append, outcome, now).await?);
         }
         Ok(results)
     }
@@ -704,20 +706,23 @@ where
         append: &Append,
         outcome: Outcome,
         now: i64,
-    ) -> Result<Appended, sqlx::Error> {
+    ) -> Result<Became, sqlx::Error> {
         let mut outcome = outcome;
         for last in [false, true] {
-            if let (at, _, 1) = outcome {
-                return Ok(Appended::Stored(At::from(at)));
+            if let (at, seen_at, 1, before) = outcome {
+                return Ok((
+                    Appended::Stored(At::from(at)),
+                    Some((before.map_or(At::START, At::from), seen_at)),
+                ));
             }
             if let Some(why) = self.why_not(connection, append, now).await? {
-                return Ok(why);
+                return Ok((why, None));
             }
             if !last && let [again] = self.insert(connection, &[append], now).await?.as_slice() {
                 outcome = *again;
             }
         }
-        Ok(Appended::ShareUsed)
+        Ok((Appended::ShareUsed, None))
     }
 
     /// Nothing, if the box neither has it nor is full.
@@ -1055,7 +1060,14 @@ where
     }
 
     fn sweep(&self, limit: u32) -> BoxFuture<'_, Result<Swept, StoreError>> {
-        Box::pin(async move { self.changed(patiently(insistently(|| self.tables.sweep(limit))).await) })
+        Box::pin(async move {
+            let done = patiently(insistently(|| self.tables.sweep(limit))).await;
+            // What was redated then, is not known.
+            if let (Some(index), Err(_)) = (&self.tables.index, &done) {
+                index.forget_all();
+            }
+            self.changed(done)
+        })
     }
 
     fn now(&self) -> BoxFuture<'_, Result<i64, StoreError>> {

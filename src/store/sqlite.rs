@@ -45,7 +45,7 @@ const ADMIN_PATIENCE: Duration = Duration::from_secs(60);
 
 /// SQLite numbers parameters as they stand. A number of one's own is a name to it, which sqlx looks for in all of them.
 static BATCHES: LazyLock<Batches> = LazyLock::new(|| {
-    let gather = "cast(json_group_array(json_array(last_at, seen_at, stored) order by pub) as blob)";
+    let gather = "cast(json_group_array(json_array(last_at, seen_at, stored, before) order by pub) as blob)";
     Batches::new(gather, |text| {
         let mut parts = text.split('$');
         let start = parts.next().unwrap_or_default().to_owned();
