@@ -168,7 +168,14 @@ impl Server {
             None => listen("--listen", &config.listen)?,
         };
         let watched = match (sockets.metrics, config.metrics_listen) {
-            (Some(given), _) => Some(given_socket(given)?),
+            (Some(given), ignored) => {
+                if let Some(ignored) = ignored {
+                    tracing::warn!(
+                        "--metrics-listen {ignored} counts nothing beside the socket that systemd gives for it"
+                    );
+                }
+                Some(given_socket(given)?)
+            }
             (None, watched) => watched.map(|watched| listen("--metrics-listen", &watched)).transpose()?,
         };
 
