@@ -38,7 +38,7 @@ impl Clock for SystemClock {
 }
 
 /// The clock of a process that may be frozen, and with it the monotonic clock: what the time of day gains on that by a second or more
-/// has passed, too. So has what it gains when somebody sets it.
+/// has passed, too. So has what it gains when somebody sets it, but not what it lost before: a time of day that swings adds nothing up.
 pub struct FreezingClock {
     clock: Arc<dyn Clock>,
     frozen: Mutex<Frozen>,
@@ -46,7 +46,7 @@ pub struct FreezingClock {
 
 #[derive(Debug)]
 struct Frozen {
-    /// By how much the time of day was ahead of the monotonic clock, in microseconds.
+    /// By how much the time of day was ahead of the monotonic clock at most, in microseconds.
     ahead: i64,
     /// How long the process was frozen, in all.
     passed: Duration,
@@ -77,10 +77,10 @@ impl Clock for FreezingClock {
         let elapsed = self.clock.elapsed();
         let ahead = ahead(&*self.clock, elapsed);
         let gained = ahead.saturating_sub(frozen.ahead);
-        if gained.saturating_abs() >= FROZEN {
+        // A time of day that was set back takes nothing back, and first has to make up for it.
+        if gained >= FROZEN {
             frozen.ahead = ahead;
-            // A time of day that was set back takes nothing back.
-            frozen.passed += Duration::from_micros(u64::try_from(gained).unwrap_or(0));
+            frozen.passed += Duration::from_micros(gained.unsigned_abs());
         }
         elapsed + frozen.passed
     }
@@ -149,6 +149,18 @@ mod tests {
         assert_eq!(seconds(&clock), 3608.2, "it never goes back");
         hand.advance(Duration::from_secs(2));
         assert_eq!(seconds(&clock), 3610.2, "and goes on");
+        hand.set(hand.now() + 7_200_000_000);
+        assert_eq!(seconds(&clock), 3610.2, "what was lost is no gain");
+        for _ in 0..3 {
+            for swing in [-900_000_000, 900_000_000, 900_000, -900_000] {
+                hand.set(hand.now() + swing);
+                assert_eq!(seconds(&clock), 3610.2, "a swing adds nothing up");
+            }
+        }
+        hand.set(hand.now() - 60_000_000);
+        assert_eq!(seconds(&clock), 3610.2);
+        hand.set(hand.now() + 100_000_000);
+        assert_eq!(seconds(&clock), 3650.2, "what is more has passed");
         assert_eq!(clock.now(), hand.now());
     }
 }
