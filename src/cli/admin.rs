@@ -124,7 +124,8 @@ pub(super) struct Stats {
 /// Copy a database on SQLite into a new file, also while the relay runs
 ///
 /// The copy is of one moment, and is read through before it gets its name. It holds the relay's secret: nobody but you may read
-/// it. To restore it, stop the relay and put the copy in the database's place. On PostgreSQL use pg_dump.
+/// it. To restore it, stop the relay, delete the database's -wal and -shm files, and put the copy in the database's place: a -wal
+/// that is left lies over the copy. On PostgreSQL use pg_dump.
 #[derive(Args)]
 pub(super) struct Backup {
     #[command(flatten)]

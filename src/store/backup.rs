@@ -7,6 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::{
+    fs::{AtFlags, CWD, RenameFlags, linkat, renameat_with},
+    io::Errno,
+};
+
 use super::{
     OpenError, Schema, StoreError, admin::schema_of, is_postgres, migrations, not_a_database, sqlite,
     sqlite_path,
@@ -79,7 +84,7 @@ pub async fn backup(url: &str, to: &Path) -> Result<Backup, BackupError> {
     sqlx::query("vacuum into $1").bind(part.name()?).persistent(false).execute(&database).await?;
     database.close().await;
     let (boxes, messages) = sqlite::look_through(&part.copy).await?.map_err(BackupError::Damaged)?;
-    let bytes = part.place(to).map_err(failed)?;
+    let bytes = part.place(to, File::sync_all).map_err(failed)?;
     Ok(Backup { bytes, boxes, messages })
 }
 
@@ -120,15 +125,22 @@ impl Part {
         })
     }
 
-    /// Gives the copy its name, once it is on the disk; its length.
-    fn place(self, to: &Path) -> io::Result<u64> {
+    /// Gives the copy its name, once it is on the disk; its length. The name is brought there by `sync`.
+    fn place(self, to: &Path, sync: impl FnOnce(&File) -> io::Result<()>) -> io::Result<u64> {
         let file = File::open(&self.copy)?;
         file.sync_all()?;
-        // Unlike a rename it replaces nothing.
-        fs::hard_link(&self.copy, to)?;
         let bytes = file.metadata()?.len();
+        let folder = File::open(parent(to))?;
+        name_new(&self.copy, to)?;
         drop(self);
-        File::open(parent(to))?.sync_all()?;
+        sync(&folder).or_else(|error| match Errno::from_io_error(&error) {
+            // Not every file system does that for folders.
+            Some(Errno::INVAL | Errno::BADF | Errno::NOTSUP) => Ok(()),
+            _ => {
+                let _ = fs::remove_file(to);
+                Err(error)
+            }
+        })?;
         Ok(bytes)
     }
 }
@@ -144,6 +156,23 @@ impl Drop for Part {
     }
 }
 
+/// Gives a file another name, if nothing has it.
+fn name_new(file: &Path, name: &Path) -> io::Result<()> {
+    match renameat_with(CWD, file, CWD, name, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => link(file, name),
+        named => Ok(named?),
+    }
+}
+
+/// For kernels and file systems that cannot rename without replacing.
+fn link(file: &Path, name: &Path) -> io::Result<()> {
+    linkat(CWD, file, CWD, name, AtFlags::empty()).map_err(|error| match error {
+        // What one says that has no links.
+        Errno::PERM | Errno::NOSYS | Errno::NOTSUP => ErrorKind::Unsupported.into(),
+        _ => error.into(),
+    })
+}
+
 fn parent(to: &Path) -> &Path {
     to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -154,7 +183,63 @@ fn file_error(path: &Path, error: &io::Error) -> BackupError {
         ErrorKind::NotFound => "its folder does not exist: create it first".to_owned(),
         ErrorKind::IsADirectory => "it names no file".to_owned(),
         ErrorKind::PermissionDenied => "this user may not write to its folder".to_owned(),
+        ErrorKind::Unsupported => {
+            "its file system cannot name a file without replacing another: choose a folder on another one"
+                .to_owned()
+        }
         _ => error.to_string(),
     };
     BackupError::File { path: path.to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_taken_is_not_replaced_by_either_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("copy"), "new").unwrap();
+        fs::write(at("taken"), "old").unwrap();
+        std::os::unix::fs::symlink("nowhere", at("dangling")).unwrap();
+        for (way, free) in [(link as fn(&Path, &Path) -> _, "linked"), (name_new, "named")] {
+            for taken in ["taken", "dangling"] {
+                let error: io::Error = way(&at("copy"), &at(taken)).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+            }
+            assert_eq!(fs::read(at("taken")).unwrap(), b"old");
+            way(&at("copy"), &at(free)).unwrap();
+            assert_eq!(fs::read(at(free)).unwrap(), b"new");
+        }
+        assert!(!at("copy").exists());
+    }
+
+    #[test]
+    fn a_file_system_that_has_no_way_is_named_as_the_cause() {
+        assert_eq!(
+            file_error(Path::new("copy.db"), &ErrorKind::Unsupported.into()).to_string(),
+            "cannot write copy.db: its file system cannot name a file without replacing another: choose a folder on another one"
+        );
+    }
+
+    #[test]
+    fn a_name_that_does_not_come_to_the_disk_is_taken_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("copy.db");
+        let files = || fs::read_dir(folder.path()).unwrap().count();
+        let place = |sync: fn(&File) -> io::Result<()>| {
+            let part = Part::new(&to).unwrap();
+            fs::write(&part.copy, "a copy").unwrap();
+            part.place(&to, sync)
+        };
+        let error = place(|_| Err(Errno::IO.into())).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::IO.raw_os_error()));
+        assert_eq!(files(), 0);
+        // A file system that cannot do it for folders.
+        assert_eq!(place(|_| Err(Errno::INVAL.into())).unwrap(), 6);
+        fs::remove_file(&to).unwrap();
+        assert_eq!(place(File::sync_all).unwrap(), 6);
+        assert_eq!((fs::read(&to).unwrap().as_slice(), files()), (&b"a copy"[..], 1));
+    }
 }

@@ -22,7 +22,7 @@ use crate::{
     cli::seen,
     harness::{
         Kind, NOW, Person, SECOND, Serving, TestDatabase, TestRelay, clean_environment, fresh_key, fresh_pub,
-        get, post, until,
+        get, metric, post, stdout, until,
     },
 };
 
@@ -229,6 +229,32 @@ fn a_backup_that_ends_halfway_leaves_nothing() {
     assert_eq!((code, out.as_str()), (11, ""));
     assert!(err.contains("malformed"), "{err}");
     assert_eq!(operator.files(), [""; 0]);
+}
+
+#[test]
+fn a_backup_takes_the_place_of_a_relays_database_that_was_killed() {
+    let operator = Operator::new();
+    let relay = Serving::start(&["--database", &operator.url]);
+    let send = || {
+        let send = json!({"pub": fresh_pub(), "action": "send", "data": "aGVsbG8"}).to_string();
+        assert_eq!(post(&relay.url, &send).body, r#"{"ok":true}"#);
+    };
+    send();
+    assert_eq!(operator.backup("copy.db").0, 0);
+    send();
+    relay.signal("KILL");
+    assert_eq!(relay.wait().0, None);
+    let help = stdout(&operator.person.run(&["admin", "backup", "--help"], ""));
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let says =
+        "stop the relay, delete the database's -wal and -shm files, and put the copy in the database's place";
+    assert!(help.contains(says), "{help}");
+    for ending in ["-wal", "-shm"] {
+        fs::remove_file(operator.person.path(&format!("relay/relay.db{ending}"))).unwrap();
+    }
+    fs::rename(operator.person.path("copy.db"), operator.person.path("relay/relay.db")).unwrap();
+    let relay = TestRelay::on(&operator.url, |_| ());
+    assert_eq!(metric(&relay.url, "connectoid_messages"), 1);
 }
 
 /// The messages of a box above a cursor, and the next cursor.
