@@ -1,7 +1,7 @@
 //! `--profile`: what is right on a platform, as defaults. The table is here and nowhere else; what is set otherwise, on the command
 //! line or by a variable, counts before it.
 
-use clap::{ArgMatches, Command, ValueEnum, builder::PossibleValue, parser::ValueSource};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum, builder::PossibleValue, parser::ValueSource};
 
 use super::{Failure, variable};
 use crate::protocol::RelayUrl;
@@ -193,8 +193,10 @@ fn asked_for(command: &Command) -> Option<Profile> {
     last(&matches).try_get_one("profile").ok()?.copied()
 }
 
+/// With `--help` as a flag like any other: what stands behind it counts too.
 fn without_help(command: Command) -> Command {
-    command.disable_help_flag(true).mut_subcommands(without_help)
+    let help = Arg::new("help").short('h').long("help").action(ArgAction::SetTrue);
+    command.disable_help_flag(true).arg(help).mut_subcommands(without_help)
 }
 
 /// The matches of the innermost command.

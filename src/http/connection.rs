@@ -475,7 +475,7 @@ impl<S> Drop for Connection<S> {
 mod tests {
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
-        time::timeout,
+        time::{advance, timeout},
     };
 
     use super::*;
@@ -539,19 +539,18 @@ mod tests {
     }
 
     /// What came while the process was frozen counts, though nobody could see it in time.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_late_alarm_is_not_the_end() {
         let (mut connection, mut client, _) = connection(HOUR, SOON);
         for _ in 0..2 {
             connection.write_all(b"a reply").await.unwrap();
-            // All threads of this test, which are one.
-            std::thread::sleep(SOON + LATE_ALARM * 2);
+            advance(SOON + LATE_ALARM * 2).await;
             assert!(timeout(SOON, connection.read(&mut [0; 64])).await.is_err());
             client.write_all(b"G").await.unwrap();
             assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), 1);
         }
         connection.write_all(b"a reply").await.unwrap();
-        std::thread::sleep(SOON + LATE_ALARM * 2);
+        advance(SOON + LATE_ALARM * 2).await;
         timed_out(&mut connection).await;
         assert!(closed(&connection, "idle"));
     }

@@ -428,6 +428,12 @@ impl Serving {
         assert!(status.success());
     }
 
+    /// Whether it was stopped by a signal, and may go on.
+    pub fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('T')
+    }
+
     /// Waits for the end: the exit code (none if it was killed) and standard error.
     pub fn wait(mut self) -> (Option<i32>, String) {
         let code = self.child.wait().unwrap().code();

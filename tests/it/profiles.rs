@@ -1,7 +1,12 @@
 //! `--profile`, each with the variables of its platform, and what is done with requests where a platform freezes the relay
 //! between them.
 
-use std::{fs, sync::mpsc, thread, time::Duration};
+use std::{
+    fs,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use connectoid::{
     clock::Clock as _,
@@ -204,6 +209,10 @@ fn help_shows_the_defaults_of_the_profile() {
     let fly = help("FLY_APP_NAME=a connectoid doctor --profile fly --help");
     assert!(fly.contains("[default: https://a.fly.dev]"), "{fly}");
     assert!(fly.contains("[default: header:Fly-Client-IP]"), "{fly}");
+    for asks in ["--help --profile cloud-run", "-h --profile=cloud-run"] {
+        let help = help(&format!("connectoid serve {asks}"));
+        assert!(help.contains("[env: CONNECTOID_MAX_WAIT=] [default: 0s]"), "{asks}: {help}");
+    }
 }
 
 #[test]
@@ -400,18 +409,38 @@ fn others_are_told_before_the_reply() {
 /// A request that came while the process was frozen is answered, though the deadline of its connection has passed.
 #[test]
 fn deadlines_after_a_freeze() {
-    let relay = Serving::start(&["--database", "sqlite::memory:", "--idle-timeout", "3s"]);
+    const IDLE: Duration = Duration::from_secs(3);
+    let relay = Serving::start(&["--database", "sqlite::memory:", "--idle-timeout", "3s", "--no-limits"]);
     let check = json!({"pub": fresh_pub(), "action": "check"}).to_string();
     let request = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{check}", check.len());
-    let mut connections = [(); 8].map(|()| Wire::at(&relay.url));
-    for wire in &mut connections {
-        assert_eq!(wire.write(&request).reply().status, 200);
-    }
-    relay.signal("STOP");
+    let frozen_in_time = || {
+        let mut connections = [(); 8].map(|()| Wire::at(&relay.url));
+        let began = Instant::now();
+        for wire in &mut connections {
+            // One that waited too long for its turn is closed.
+            if began.elapsed() < IDLE {
+                assert_eq!(wire.write(&request).reply().status, 200);
+            }
+        }
+        relay.signal("STOP");
+        until(|| relay.is_stopped());
+        (began.elapsed() < IDLE).then_some(connections)
+    };
+    // Again, should this machine have stood still meanwhile: then deadlines passed before the freeze.
+    let mut connections = (0..20)
+        .find_map(|_| {
+            let connections = frozen_in_time();
+            if connections.is_none() {
+                relay.signal("CONT");
+            }
+            connections
+        })
+        .unwrap();
     for wire in &mut connections {
         wire.write(&request);
     }
-    thread::sleep(Duration::from_secs(4));
+    // Nothing shows that a deadline passed: who would keep it is frozen.
+    thread::sleep(IDLE + Duration::from_secs(1));
     relay.signal("CONT");
     for wire in &mut connections {
         assert_eq!(wire.reply().status, 200);
