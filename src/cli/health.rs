@@ -24,8 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Asks GET /health, which touches no database. Exit code 0: it answers. 1: it does not, and standard error says why.
 #[derive(Args)]
 pub(super) struct Health {
-    /// The relay [default: the one on this machine, where CONNECTOID_LISTEN or PORT tells it to listen, else
-    /// http://127.0.0.1:8080]
+    /// The relay, by https or on this machine [default: the one on this machine, where CONNECTOID_LISTEN or PORT tells it to
+    /// listen, else http://127.0.0.1:8080]
     #[arg(value_name = "URL")]
     relay: Option<RelayUrl>,
 }

@@ -420,7 +420,7 @@ fn every_command_explains_itself() {
                 "[default: 1h]",
             ],
         ),
-        (&["health"], &["[URL]", "CONNECTOID_LISTEN", "/health"]),
+        (&["health"], &["[URL]", "The relay, by https or on this machine", "CONNECTOID_LISTEN", "/health"]),
         (
             &["link"],
             &[
