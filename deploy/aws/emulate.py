@@ -158,7 +158,7 @@ class Function:
 
 
 def from_url(source, body=None, path="/", user_agent="curl/8.5.0", **headers):
-    """The event of a function URL for a request of this client. A client's X-Forwarded-For comes first there; see README.md."""
+    """The event of a function URL for a request of this client. Its own X-Forwarded-For stays as it came; see README.md."""
     said = {name.replace("_", "-"): value for name, value in headers.items()}
     return {
         "version": "2.0",

@@ -1,6 +1,6 @@
 //! Telling the other instances on a PostgreSQL database what came, and hearing it from them: NOTIFY and LISTEN.
 //!
-//! A notification is sent after the commit, on a connection of its own: inside the transaction of a send it would make
+//! A notification is sent after the commit, in a statement by itself: inside the transaction of a send it would make
 //! all sends of all instances wait for one lock. What gathers while one is on its way, and for a moment after, goes with
 //! the next, so their number does not rise with the load. None is needed for correctness: a waiter that was not told finds the message with
 //! its next check.
