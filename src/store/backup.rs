@@ -36,7 +36,7 @@ pub enum BackupError {
     Open(#[from] OpenError),
     /// Not a file.
     #[error(
-        "PostgreSQL has its own tools: pg_dump \"$CONNECTOID_DATABASE\" > FILE makes a backup, also while relays run"
+        "PostgreSQL has its own tools: pg_dump --host HOST --username USER NAME makes a backup, also while relays run; put the password into ~/.pgpass, and umask 077 before it"
     )]
     Postgres,
     /// The file for the copy.

@@ -174,7 +174,7 @@ fn what_no_backup_is_made_of() {
     for (database, line) in [
         (
             postgres.url.as_str(),
-            "PostgreSQL has its own tools: pg_dump \"$CONNECTOID_DATABASE\" > FILE makes a backup, also while relays run",
+            "PostgreSQL has its own tools: pg_dump --host HOST --username USER NAME makes a backup, also while relays run; put the password into ~/.pgpass, and umask 077 before it",
         ),
         (
             "sqlite::memory:",

@@ -1,6 +1,6 @@
 //! What the machine gives a relay: descriptors, and the file system of its database.
 
-use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
+use std::{fs, io::ErrorKind, os::unix::fs::MetadataExt as _, path::Path};
 
 use rustix::{
     fs::{statfs, statvfs},
@@ -43,20 +43,22 @@ pub(super) fn open_files(limits: &OpenFiles, connections: usize, findings: &mut 
     }
 }
 
-/// Who may read and change a file and its folder.
+/// Who may read and change a file, if it is there, and its folder.
 pub(super) fn permissions(path: &Path, findings: &mut Findings) {
     const CHECK: &str = "permissions";
     let folder = path.parent().unwrap_or(Path::new("/"));
     let shown = path.display();
-    if let Ok(metadata) = fs::metadata(path) {
-        let mode = metadata.mode() & 0o777;
-        if mode & 0o077 != 0 {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.mode() & 0o077 != 0 => {
+            let mode = metadata.mode() & 0o777;
             let found = format!("{shown} has mode {mode:o}: others than its user may open it");
             let change =
                 format!("chmod 600 {shown}*: it holds the secret that all answers are verified with");
             let level = if mode & 0o007 == 0 { Findings::warn } else { Findings::bad };
             return level(findings, CHECK, found, change);
         }
+        Err(error) if error.kind() == ErrorKind::NotFound => return,
+        _ => {}
     }
     match fs::metadata(folder) {
         // Where the sticky bit is set, as on /tmp, others may add files but not replace ours.
@@ -169,6 +171,8 @@ pub(super) fn disk(path: &Path, max_bytes: Option<u64>, findings: &mut Findings)
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::{super::Level, *};
 
     fn level(check: impl FnOnce(&mut Findings)) -> Level {
@@ -189,6 +193,18 @@ mod tests {
         assert_eq!(with(u64::MAX, 65_281), Level::Warn, "no more is taken");
         assert_eq!(with(511, 16_384), Level::Bad);
         assert_eq!(with(511, 100), Level::Ok);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_nobodys() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("relay.db");
+        let mut findings = Findings::default();
+        permissions(&path, &mut findings);
+        assert!(findings.0.is_empty());
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(level(|findings| permissions(&path, findings)), Level::Ok);
     }
 
     #[test]
