@@ -288,7 +288,7 @@ fn requests_sweep() {
             assert_eq!(check(&relay, &boxes[0]).body, r#"{"ok":true,"found":false}"#);
             assert_eq!(swept(&relay), expected, "{kind:?}");
         }
-        // Once in an interval, by requests of the protocol, whatever their reply.
+        // Once in an interval, by requests of the protocol that were answered: what is refused costs nothing.
         relay.clock.advance(Duration::from_secs(59));
         check(&relay, &boxes[0]);
         assert_eq!(swept(&relay)[0], 4, "{kind:?}");
@@ -296,6 +296,8 @@ fn requests_sweep() {
         assert_eq!(get(&format!("{}/health", relay.url)).status, 200);
         assert_eq!(swept(&relay)[0], 4, "{kind:?}");
         assert_eq!(post(&relay.url, "nonsense").status, 400);
+        assert_eq!(swept(&relay)[0], 4, "{kind:?}");
+        check(&relay, &boxes[0]);
         assert_eq!(swept(&relay)[0], 5, "{kind:?}");
     }
 }
