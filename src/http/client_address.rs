@@ -32,7 +32,7 @@ pub enum ToldBy {
     Hop(usize),
     /// In a header of its own.
     Header(HeaderName),
-    /// In what AWS Lambda says of a request, which the Lambda Web Adapter passes on in [`LAMBDA_CONTEXT`]. A function's
+    /// In what AWS Lambda says of a request, which the Lambda Web Adapter passes on in `x-amzn-request-context`. A function's
     /// URL leaves the X-Forwarded-For of a client as it came.
     Lambda,
 }
