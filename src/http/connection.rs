@@ -22,11 +22,15 @@
 //! read ahead, to see the client's end.
 
 use std::{
+    future::poll_fn,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+        Arc, Mutex, PoisonError,
+        atomic::{
+            AtomicBool, AtomicUsize,
+            Ordering::{Acquire, Release, SeqCst},
+        },
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -41,7 +45,7 @@ use actix_web::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::Notify,
-    time::{Instant, Sleep},
+    time::{Instant, Sleep, sleep_until},
 };
 
 use super::places::Place;
@@ -88,6 +92,8 @@ pub(super) struct Deadlines {
 /// What a connection and the handler of its request know of each other. A handler finds it as `conn_data`.
 #[derive(Default)]
 pub(crate) struct Peer {
+    /// For the deadline of a body. One for all of the connection's: to set an alarm costs more than to read a small body.
+    alarm: Mutex<Option<Pin<Box<Sleep>>>>,
     in_work: AtomicBool,
     reads_body: AtomicBool,
     /// Bytes that come next and are its body's, whatever of it came with the head.
@@ -115,8 +121,24 @@ impl Peer {
 
     /// The handler reads its body until this is dropped: else none of it comes that did not come with the head.
     pub(crate) fn reads_body(self: Arc<Self>) -> ReadsBody {
-        self.reads_body.store(true, SeqCst);
+        self.reads_body.store(true, Release);
         ReadsBody(self)
+    }
+
+    /// Ready from this moment on.
+    fn poll_alarm(&self, by: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let mut alarm = self.alarm.lock().unwrap_or_else(PoisonError::into_inner);
+        let alarm = alarm.get_or_insert_with(|| Box::pin(sleep_until(by)));
+        if by < alarm.deadline() {
+            alarm.as_mut().reset(by);
+        }
+        // One that is early, of a body before, is set anew when it rings.
+        ready!(alarm.as_mut().poll(cx));
+        if alarm.deadline() < by {
+            alarm.as_mut().reset(by);
+            ready!(alarm.as_mut().poll(cx));
+        }
+        Poll::Ready(())
     }
 
     fn left(&self) {
@@ -128,9 +150,22 @@ impl Peer {
 /// A handler that reads its body.
 pub(crate) struct ReadsBody(Arc<Peer>);
 
+impl ReadsBody {
+    /// What comes of reading it, if that takes no longer than this.
+    pub(crate) async fn within<T>(self, time: Duration, read: impl Future<Output = T>) -> Option<T> {
+        let by = Instant::now() + time;
+        let mut read = pin!(read);
+        poll_fn(|cx| match read.as_mut().poll(cx) {
+            Poll::Ready(body) => Poll::Ready(Some(body)),
+            Poll::Pending => self.0.poll_alarm(by, cx).map(|()| None),
+        })
+        .await
+    }
+}
+
 impl Drop for ReadsBody {
     fn drop(&mut self) {
-        self.0.reads_body.store(false, SeqCst);
+        self.0.reads_body.store(false, Release);
     }
 }
 
@@ -139,15 +174,15 @@ struct InWork(Arc<Peer>);
 
 impl InWork {
     fn new(peer: Arc<Peer>) -> Self {
-        peer.in_work.store(true, SeqCst);
+        peer.in_work.store(true, Release);
         Self(peer)
     }
 }
 
 impl Drop for InWork {
     fn drop(&mut self) {
-        self.0.body.store(0, SeqCst);
-        self.0.in_work.store(false, SeqCst);
+        self.0.body.store(0, Release);
+        self.0.in_work.store(false, Release);
     }
 }
 
@@ -162,18 +197,18 @@ pub(super) async fn in_work<B: MessageBody>(
     let _working = InWork::new(peer.clone());
     let length = request.headers().get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok()).unwrap_or(0);
-    peer.body.store(length.saturating_sub(PIECE), SeqCst);
+    peer.body.store(length.saturating_sub(PIECE), Release);
     let last = request.head().connection_type() == ConnectionType::Close;
     let mut reply = next.call(request).await?;
     let head = reply.response_mut().head_mut();
     // A reply that says nothing of it is judged by its version, and that is still the last one's whose memory it has.
     head.version = Version::HTTP_11;
     // Told so, a proxy does not send its next request into a connection that is closed at that moment.
-    if peer.stopping.load(SeqCst) {
+    if peer.stopping.load(Acquire) {
         head.set_connection_type(ConnectionType::Close);
     }
     if last || head.connection_type() == ConnectionType::Close {
-        peer.closing.store(true, SeqCst);
+        peer.closing.store(true, Release);
     }
     Ok(reply)
 }
@@ -237,7 +272,7 @@ impl<S> Connection<S> {
     /// A connection that begins now. It holds its place as long as it lives.
     pub(super) fn new(stream: S, deadlines: Deadlines, place: Option<Place>, metrics: Arc<Metrics>) -> Self {
         let read_by = Instant::now() + deadlines.head + GRACE;
-        let alarm = Box::pin(tokio::time::sleep_until(read_by));
+        let alarm = Box::pin(sleep_until(read_by));
         let peer = Arc::new(Peer { stopping: deadlines.stopping.clone(), ..Peer::default() });
         let counted = Counted::new(metrics);
         Self {
@@ -263,17 +298,17 @@ impl<S> Connection<S> {
     }
 
     fn in_work(&self) -> bool {
-        self.peer.in_work.load(SeqCst)
+        self.peer.in_work.load(Acquire)
     }
 
     /// Whether actix gets more: it has answered what it got, or somebody there reads a body.
     fn lets_in(&self) -> bool {
-        self.peer.reads_body.load(SeqCst) || !self.in_work() && self.write_by.is_none()
+        self.peer.reads_body.load(Acquire) || !self.in_work() && self.write_by.is_none()
     }
 
     /// How much actix gets at once.
     fn piece(&self) -> usize {
-        let body = if self.peer.reads_body.load(SeqCst) { self.peer.body.load(SeqCst) } else { 0 };
+        let body = if self.peer.reads_body.load(Acquire) { self.peer.body.load(Acquire) } else { 0 };
         body.min(BODY_PIECE.saturating_sub(self.given)).max(PIECE.saturating_sub(self.given))
     }
 
@@ -290,13 +325,13 @@ impl<S> Connection<S> {
     /// A reply goes out: from here on the client may idle.
     fn replies(&mut self) {
         self.idle = true;
-        let closing = self.peer.closing.load(SeqCst);
+        let closing = self.peer.closing.load(Acquire);
         self.read_by = Instant::now() + if closing { LINGER } else { self.deadlines.idle };
     }
 
     /// A byte came: if it is the first of a head, its time starts.
     fn hears(&mut self) {
-        if self.idle && !self.in_work() && !self.peer.closing.load(SeqCst) {
+        if self.idle && !self.in_work() && !self.peer.closing.load(Acquire) {
             self.idle = false;
             self.read_by = Instant::now() + self.deadlines.head;
         }
@@ -304,14 +339,15 @@ impl<S> Connection<S> {
 
     /// How long a reply may make no progress.
     fn patience(&self) -> Duration {
-        if self.deadlines.stopping.load(SeqCst) { self.deadlines.stop } else { WRITE_TIMEOUT }
+        if self.deadlines.stopping.load(Acquire) { self.deadlines.stop } else { WRITE_TIMEOUT }
     }
 
     /// The client took this many bytes of a reply that it does not take as it comes.
     fn took(&mut self, bytes: usize) {
-        let latest = Instant::now() + self.patience();
-        if let Some(by) = &mut self.write_by {
-            *by = latest.min(*by + PER_BYTE.saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX)));
+        if let Some(by) = self.write_by {
+            let latest = Instant::now() + self.patience();
+            let earned = PER_BYTE.saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX));
+            self.write_by = Some(latest.min(by + earned));
         }
     }
 
@@ -336,7 +372,7 @@ impl<S> Connection<S> {
         }
         if self.write_by.is_some() {
             self.counted.closed("write");
-        } else if !self.peer.closing.load(SeqCst) {
+        } else if !self.peer.closing.load(Acquire) {
             self.counted.closed(if self.idle { "idle" } else { "head" });
         }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -404,8 +440,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
             Poll::Ready(Ok(0)) => {}
             Poll::Ready(Ok(read)) => {
                 this.given += read;
-                let body = this.peer.body.load(SeqCst);
-                this.peer.body.store(body.saturating_sub(read), SeqCst);
+                let body = this.peer.body.load(Acquire);
+                this.peer.body.store(body.saturating_sub(read), Release);
                 this.hears();
             }
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -577,7 +613,7 @@ mod tests {
     #[tokio::test]
     async fn after_a_last_reply_no_byte_prolongs_it() {
         let (mut connection, mut client, peer) = connection(HOUR, HOUR);
-        peer.closing.store(true, SeqCst);
+        peer.closing.store(true, Release);
         connection.write_all(b"a last reply").await.unwrap();
         client.write_all(b"more").await.unwrap();
         assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), 4);
@@ -589,14 +625,14 @@ mod tests {
     async fn a_reply_that_is_not_taken() {
         let (mut connection, mut client, _) = connection(HOUR, HOUR);
         let began = Instant::now();
-        connection.deadlines.stopping.store(true, SeqCst);
+        connection.deadlines.stopping.store(true, Release);
         let error = connection.write_all(&[0; 65]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(began.elapsed() >= SOON);
         assert!(closed(&connection, "write"));
         // Progress earns a little, a millisecond for 4 bytes.
         let by = connection.write_by.unwrap();
-        connection.deadlines.stopping.store(false, SeqCst);
+        connection.deadlines.stopping.store(false, Release);
         client.read_exact(&mut [0; 4]).await.unwrap();
         assert_eq!(connection.write(&[0; 64]).await.unwrap(), 4);
         assert_eq!(connection.write_by, Some(by + Duration::from_millis(1)));
@@ -643,7 +679,7 @@ mod tests {
         client.write_all(&[1; 9 * PIECE]).await.unwrap();
         let mut buffer = vec![0; 9 * PIECE];
         let working = InWork::new(peer.clone());
-        peer.body.store(4 * PIECE, SeqCst);
+        peer.body.store(4 * PIECE, Release);
         nothing_happens(&mut connection).await;
         let reading = peer.clone().reads_body();
         // What was read ahead is of it.
@@ -651,7 +687,7 @@ mod tests {
         assert_eq!(connection.read(&mut buffer).await.unwrap(), 3 * PIECE);
         assert_eq!(connection.read(&mut buffer).await.unwrap(), PIECE);
         drop(reading);
-        peer.body.store(4 * PIECE, SeqCst);
+        peer.body.store(4 * PIECE, Release);
         nothing_happens(&mut connection).await;
         drop(working);
         assert_eq!(connection.read(&mut buffer).await.unwrap(), PIECE, "of another request");

@@ -14,18 +14,24 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{About, Peer, Shared, in_json, refuse};
+use super::{About, Peer, Shared, in_json, json, refuse};
 use crate::{
-    protocol::{Refusal, RelayUrl, Reply, Request, limits::MAX_MANY_BYTES},
+    protocol::{Checked, Refusal, RelayUrl, Reply, Request, limits::MAX_MANY_BYTES},
     relay::{AtOnce, Caller},
 };
 
+/// What most requests are answered, by far: that nothing is found.
+const NOTHING_FOUND: &str = "{\"ok\":true,\"found\":false}\n";
+
 /// Answers a request of the protocol.
 pub(super) async fn post(request: HttpRequest, payload: Payload, shared: Data<Shared>) -> HttpResponse {
-    let reading = request.conn_data::<Arc<Peer>>().map(|peer| peer.clone().reads_body());
-    let body = timeout(shared.body_timeout, read_body(&request, payload)).await;
-    drop(reading);
-    let Ok(body) = body else {
+    let body = match request.conn_data::<Arc<Peer>>() {
+        Some(peer) => {
+            peer.clone().reads_body().within(shared.body_timeout, read_body(&request, payload)).await
+        }
+        None => timeout(shared.body_timeout, read_body(&request, payload)).await.ok(),
+    };
+    let Some(body) = body else {
         count(&shared, "none", "Bad request", shared.body_timeout);
         shared.metrics.closed("body");
         let seconds = shared.body_timeout.as_secs_f64();
@@ -39,6 +45,9 @@ pub(super) async fn post(request: HttpRequest, payload: Payload, shared: Data<Sh
         upkeep.with_request(&shared.runtime).await;
     }
     match answered {
+        Ok(Reply::Checked(Checked { ok: true, found: false, question: None, relay: None })) => {
+            json(HttpResponse::Ok(), NOTHING_FOUND)
+        }
         Ok(reply) => in_json(HttpResponse::Ok(), &reply),
         Err(refusal) => refuse(&refusal),
     }
@@ -82,10 +91,11 @@ async fn answer(
         Ok(None) => {
             let (here, gone) = oneshot::channel();
             let caller = Caller { called, source: Some(source), gone };
+            // In boxes: actix moves this future about, and the replies that come at once need none of that room.
             if relay.may_be_dropped(&parsed) {
-                relay.answer(parsed, caller).await
+                Box::pin(relay.answer(parsed, caller)).await
             } else {
-                work_out(request, parsed, caller, here, shared).await
+                Box::pin(work_out(request, parsed, caller, here, shared)).await
             }
         }
     };
@@ -151,4 +161,15 @@ pub(super) fn called_as(request: &HttpRequest, about: &About) -> Option<RelayUrl
     }
     let host = request.headers().get(header::HOST)?.to_str().ok()?;
     RelayUrl::from_host_header(host, about.led_by_host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_once_is_what_would_be_written() {
+        let nothing = Checked { ok: true, found: false, question: None, relay: None };
+        assert_eq!(serde_json::to_string(&Reply::Checked(nothing)).unwrap() + "\n", NOTHING_FOUND);
+    }
 }

@@ -130,13 +130,17 @@ fn relay_routes(config: &mut ServiceConfig, with_metrics: bool, demo: Option<&De
         .default_service(web::to(elsewhere));
 }
 
-/// The headers of every reply, errors included: nothing is taken for another type, nor cached if it does not say so itself.
-const HEADERS: [(HeaderName, &str); 2] =
-    [(header::CACHE_CONTROL, "no-store"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+/// A header of many replies.
+type Header = (HeaderName, HeaderValue);
 
-/// And of all that is for everybody: any page may ask.
-const CORS: [(HeaderName, &str); 2] =
-    [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"), (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Retry-After")];
+/// Of every reply that does not say so itself, errors included: it is not cached.
+static NO_STORE: Header = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+
+/// Of every reply: it is not taken for another type.
+static NO_SNIFF: Header = (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+
+/// Of all that is for everybody: any page may ask.
+static ANY_ORIGIN: Header = (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
 
 /// The middleware around all handlers: [`in_work`], and the headers on each reply. One that says it is for its own origin only gets
 /// no CORS.
@@ -145,11 +149,16 @@ async fn around(
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let mut reply = in_work(request, next).await?;
-    let for_all = !reply.headers().contains_key(header::CROSS_ORIGIN_RESOURCE_POLICY);
-    for (name, value) in HEADERS.into_iter().chain(CORS.into_iter().filter(|_| for_all)) {
-        if !reply.headers().contains_key(&name) {
-            reply.headers_mut().insert(name, HeaderValue::from_static(value));
-        }
+    let headers = reply.headers_mut();
+    let for_all = !headers.contains_key(header::CROSS_ORIGIN_RESOURCE_POLICY);
+    let may_be_stored = headers.contains_key(header::CACHE_CONTROL);
+    let mut insert = |(name, value): &Header| headers.insert(name.clone(), value.clone());
+    insert(&NO_SNIFF);
+    if !may_be_stored {
+        insert(&NO_STORE);
+    }
+    if for_all {
+        insert(&ANY_ORIGIN);
     }
     Ok(reply)
 }
@@ -184,13 +193,11 @@ fn method_not_allowed(allow: &'static str) -> Refusal {
 }
 
 /// A reply in JSON. It ends its line, for people with curl: their prompt stands on the next.
-fn in_json(mut reply: HttpResponseBuilder, value: &impl Serialize) -> HttpResponse {
+fn in_json(reply: HttpResponseBuilder, value: &impl Serialize) -> HttpResponse {
     match serde_json::to_vec(value) {
         Ok(mut body) => {
             body.push(b'\n');
-            reply
-                .insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/json")))
-                .body(body)
+            json(reply, body)
         }
         Err(error) => {
             tracing::error!(%error, "a reply could not be written");
@@ -199,12 +206,18 @@ fn in_json(mut reply: HttpResponseBuilder, value: &impl Serialize) -> HttpRespon
     }
 }
 
+fn json(mut reply: HttpResponseBuilder, body: impl MessageBody + 'static) -> HttpResponse {
+    reply.insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/json"))).body(body)
+}
+
 /// The one place where a refusal becomes a status, headers and bytes.
 fn refuse(refusal: &Refusal) -> HttpResponse {
     let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut reply = HttpResponse::build(status);
     if let Some(seconds) = refusal.retry_after() {
         reply.insert_header((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        // A page that asks from elsewhere may read it.
+        reply.insert_header((header::ACCESS_CONTROL_EXPOSE_HEADERS, "Retry-After"));
     }
     if let Refusal::MethodNotAllowed { allow } = refusal {
         reply.insert_header((header::ALLOW, *allow));
@@ -216,10 +229,9 @@ fn refuse(refusal: &Refusal) -> HttpResponse {
 fn refusal_on_the_wire(refusal: &Refusal) -> io::Result<Vec<u8>> {
     let reply = refuse(refusal);
     let mut bytes = format!("HTTP/1.1 {}\r\n", reply.status()).into_bytes();
-    let headers = reply.headers().iter().map(|(name, value)| (name.clone(), value.as_bytes()));
-    let ours = HEADERS.iter().chain(&CORS).map(|(name, value)| (name.clone(), value.as_bytes()));
-    for (name, value) in headers.chain(ours) {
-        bytes.extend([name.as_str().as_bytes(), b": ", value, b"\r\n"].concat());
+    let ours = [&NO_STORE, &NO_SNIFF, &ANY_ORIGIN].map(|(name, value)| (name, value));
+    for (name, value) in reply.headers().iter().chain(ours) {
+        bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
     let mut body = serde_json::to_vec(&refusal.body())?;
     body.push(b'\n');

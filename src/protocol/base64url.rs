@@ -24,7 +24,11 @@ pub fn decode(text: &str) -> Result<Vec<u8>, NotBase64url> {
 
 /// The bytes behind `text` if there are exactly `N` of them.
 pub fn decode_exactly<const N: usize>(text: &str) -> Result<[u8; N], NotBase64url> {
-    decode(text)?.try_into().map_err(|_| NotBase64url)
+    let mut bytes = [0; N];
+    match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+        Ok(length) if length == N => Ok(bytes),
+        _ => Err(NotBase64url),
+    }
 }
 
 /// For `#[serde(with = "base64url::serde_bytes")]`: bytes as base64url text.

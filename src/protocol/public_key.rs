@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     fmt,
+    hash::{Hash, Hasher},
     str::FromStr,
     sync::{Mutex, PoisonError},
 };
@@ -15,8 +16,15 @@ use super::{base64url, on_curve::has_points};
 /// A point of P-384, SEC 1 compressed: 49 bytes, the first 02 or 03; 66 characters of base64url.
 ///
 /// Keys are compared and ordered by these bytes. Every value has been checked to be a point on the curve.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PublicKey([u8; PublicKey::BYTES]);
+
+impl Hash for PublicKey {
+    /// Without a length: all have the same.
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write(&self.0);
+    }
+}
 
 /// Text or bytes that are not a public key in its only accepted spelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -105,7 +113,7 @@ impl<'de> Deserialize<'de> for PublicKey {
 /// stays known. At most 2 × 32,768 keys, about 5 MB.
 #[derive(Default)]
 pub struct KnownKeys {
-    generations: Mutex<[HashSet<[u8; PublicKey::BYTES]>; 2]>,
+    generations: Mutex<[HashSet<PublicKey>; 2]>,
 }
 
 impl KnownKeys {
@@ -113,37 +121,38 @@ impl KnownKeys {
 
     /// Parses a key, without the curve arithmetic if it was parsed here before.
     pub fn parse(&self, text: &str) -> Result<PublicKey, NotAKey> {
-        let bytes = base64url::decode_exactly(text).map_err(|_| NotAKey)?;
-        if self.knows(&bytes) {
-            return Ok(PublicKey(bytes));
+        // Kept here until it is known to be one.
+        let key = PublicKey(base64url::decode_exactly(text).map_err(|_| NotAKey)?);
+        if self.knows(&key) {
+            return Ok(key);
         }
-        let key = PublicKey::from_bytes(&bytes)?;
-        self.remember(bytes);
+        let key = PublicKey::from_bytes(key.as_bytes())?;
+        self.remember(key);
         Ok(key)
     }
 
-    fn knows(&self, bytes: &[u8; PublicKey::BYTES]) -> bool {
+    fn knows(&self, key: &PublicKey) -> bool {
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
         let [young, old] = &mut *generations;
-        if young.contains(bytes) {
+        if young.contains(key) {
             return true;
         }
-        let known = old.remove(bytes);
+        let known = old.remove(key);
         if known {
-            Self::insert(&mut generations, *bytes);
+            Self::insert(&mut generations, *key);
         }
         known
     }
 
-    fn remember(&self, bytes: [u8; PublicKey::BYTES]) {
-        Self::insert(&mut self.generations.lock().unwrap_or_else(PoisonError::into_inner), bytes);
+    fn remember(&self, key: PublicKey) {
+        Self::insert(&mut self.generations.lock().unwrap_or_else(PoisonError::into_inner), key);
     }
 
-    fn insert([young, old]: &mut [HashSet<[u8; PublicKey::BYTES]>; 2], bytes: [u8; PublicKey::BYTES]) {
+    fn insert([young, old]: &mut [HashSet<PublicKey>; 2], key: PublicKey) {
         if young.len() >= Self::GENERATION {
             *old = std::mem::take(young);
         }
-        young.insert(bytes);
+        young.insert(key);
     }
 }
 
@@ -193,19 +202,19 @@ mod tests {
     fn known_keys_stay_known_while_they_are_asked_for() {
         let known = KnownKeys::default();
         let key = known.parse(KEY).unwrap();
-        assert!(known.knows(key.as_bytes()));
+        assert!(known.knows(&key));
         for filler in 0..2 * KnownKeys::GENERATION as u32 + 10 {
             let mut bytes = [0; 49];
             bytes[..4].copy_from_slice(&filler.to_be_bytes());
-            known.remember(bytes);
+            known.remember(PublicKey(bytes));
             if filler % 1000 == 0 {
-                assert!(known.knows(key.as_bytes()), "asked for every 1000 keys, forgotten at {filler}");
+                assert!(known.knows(&key), "asked for every 1000 keys, forgotten at {filler}");
             }
         }
         let size: usize = known.generations.lock().unwrap().iter().map(HashSet::len).sum();
         assert!(size <= 2 * KnownKeys::GENERATION, "{size}");
         let mut long_ago = [0; 49];
         long_ago[..4].copy_from_slice(&5u32.to_be_bytes());
-        assert!(!known.knows(&long_ago));
+        assert!(!known.knows(&PublicKey(long_ago)));
     }
 }

@@ -354,11 +354,19 @@ fn each_once<'de, A: MapAccess<'de>>(
         read(&name, &mut map)?;
         names.push(name);
     }
-    names.sort_unstable();
-    if names.windows(2).any(|two| two[0] == two[1]) {
+    if holds_one_twice(&mut names) {
         return Err(de::Error::custom("a field stands twice in the body"));
     }
     Ok(())
+}
+
+fn holds_one_twice(names: &mut [Cow<'_, str>]) -> bool {
+    // As many as are compared with each other sooner than sorted.
+    if names.len() <= 8 {
+        return names.iter().enumerate().any(|(place, name)| names[..place].contains(name));
+    }
+    names.sort_unstable();
+    names.windows(2).any(|two| two[0] == two[1])
 }
 
 fn read_at<E: de::Error>(raw: &RawValue) -> Result<At, E> {

@@ -177,6 +177,7 @@ impl Levels {
 }
 
 /// A bucket that a request takes from.
+#[derive(Clone)]
 struct Asked<'a> {
     level: &'a Level,
     key: u64,
@@ -229,14 +230,13 @@ impl Limiter {
     /// As [`Limiter::admit`].
     pub fn send(&self, source: Source, key: &PublicKey) -> Result<(), Refusal> {
         let levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
-        let to_box = levels.send_to_box.iter();
-        let to_box = to_box.map(|level| Asked {
+        let to_box = levels.send_to_box.as_ref().map(|level| Asked {
             level,
             key: self.hash((source, key)),
             whose: "your address to this box",
             name: ("send_to_box", "source"),
         });
-        self.take(1, "sends", to_box.chain(self.by_source("send", &levels.send, source)))
+        self.take(1, "sends", to_box.into_iter().chain(self.by_source("send", &levels.send, source)))
     }
 
     /// Counts a `check` of so many boxes.
@@ -282,7 +282,7 @@ impl Limiter {
         limit: &'static str,
         levels: &'a Option<BySource>,
         source: Source,
-    ) -> impl Iterator<Item = Asked<'a>> + use<'a> {
+    ) -> impl Iterator<Item = Asked<'a>> + Clone + use<'a> {
         let (address, network) = (self.hash(source), self.hash(source.network()));
         levels.iter().flat_map(move |by| {
             [
@@ -294,14 +294,18 @@ impl Limiter {
 
     /// Takes from all of these buckets or from none: nobody pays at one for what another refuses, and a neighbour who
     /// asks too often does not use up the network by asking.
-    fn take<'a>(&self, cost: u32, what: &str, asked: impl Iterator<Item = Asked<'a>>) -> Result<(), Refusal> {
+    fn take<'a>(
+        &self,
+        cost: u32,
+        what: &str,
+        asked: impl Iterator<Item = Asked<'a>> + Clone,
+    ) -> Result<(), Refusal> {
         let cost = NonZeroU32::new(cost).unwrap_or(NonZeroU32::MIN);
-        let asked: Vec<Asked<'_>> = asked.collect();
         let now = self.now.set(&*self.clock);
-        let mut longest: Option<(Duration, &Asked<'_>)> = None;
-        for one in &asked {
+        let mut longest: Option<(Duration, Asked<'_>)> = None;
+        for one in asked.clone() {
             if let Err(wait) = one.level.ask(Step::Look(one.key), cost, now)
-                && longest.is_none_or(|(longest, _)| wait > longest)
+                && longest.as_ref().is_none_or(|(longest, _)| wait > *longest)
             {
                 longest = Some((wait, one));
             }
@@ -314,9 +318,9 @@ impl Limiter {
                 retry_after: u32::try_from(seconds.max(1)).unwrap_or(u32::MAX),
             });
         }
-        for Asked { level, key, .. } in &asked {
+        for Asked { level, key, .. } in asked {
             // It was there a moment ago, and the lock is held.
-            let _ = level.ask(Step::Take(*key), cost, now);
+            let _ = level.ask(Step::Take(key), cost, now);
         }
         Ok(())
     }
@@ -390,15 +394,20 @@ impl StateStore for Buckets {
     {
         let (Step::Look(key) | Step::Take(key)) = *step;
         let mut own = self.own.borrow_mut();
-        let known = own.get(&key).copied();
-        let has_place = known.is_some() || own.len() < self.most_keys;
+        let has_room = own.len() < self.most_keys;
+        let place = own.get_mut(&key);
         // The key is evenly spread already.
         let shared = &self.shared[key as usize % self.shared.len()];
-        let (outcome, next) = measure(if has_place { known } else { Some(shared.get()) })?;
-        match step {
-            Step::Look(_) => {}
-            Step::Take(_) if has_place => drop(own.insert(key, next)),
-            Step::Take(_) => shared.set(next),
+        let known = match &place {
+            Some(place) => Some(**place),
+            None => (!has_room).then(|| shared.get()),
+        };
+        let (outcome, next) = measure(known)?;
+        match (step, place) {
+            (Step::Look(_), _) => {}
+            (Step::Take(_), Some(place)) => *place = next,
+            (Step::Take(_), None) if has_room => drop(own.insert(key, next)),
+            (Step::Take(_), None) => shared.set(next),
         }
         Ok(outcome)
     }

@@ -194,24 +194,24 @@ impl Relay {
         let waits = |wait| !self.waiting.longest_wait(Duration::from_secs(wait)).is_zero();
         Ok(match request {
             Request::Check { key, ext: _, at, ask, relay, wait } => {
-                match self.store.known_newer(&[(*key, *at)]).as_deref() {
-                    Some([false]) if !ask && waits(*wait) => None,
-                    Some([false]) if !ask => Some(AtOnce::Reply(Reply::Checked(NOTHING_FOUND))),
-                    Some([found]) => {
+                match self.store.known_newer(&[(*key, *at)]) {
+                    Some(false) if !ask && waits(*wait) => None,
+                    Some(false) if !ask => Some(AtOnce::Reply(Reply::Checked(NOTHING_FOUND))),
+                    Some(found) => {
                         let relay = bound_to(relay.as_deref(), self.urls(called))?;
                         Some(match self.asker.asked_before(*key, relay, self.seconds()) {
                             Some(question) => {
-                                AtOnce::Reply(Reply::Checked(with_question(*found, question, relay)))
+                                AtOnce::Reply(Reply::Checked(with_question(found, question, relay)))
                             }
-                            None => AtOnce::Ask { key: *key, relay: relay.clone(), found: *found },
+                            None => AtOnce::Ask { key: *key, relay: relay.clone(), found },
                         })
                     }
-                    _ => None,
+                    None => None,
                 }
             }
             Request::CheckMany { boxes, ext: _, relay: _, wait } => {
-                let found = self.store.known_newer(boxes).is_none_or(|found| found.contains(&true));
-                (!found && !waits(*wait)).then_some(AtOnce::Reply(Reply::CheckedMany(NONE_FOUND)))
+                let nothing = self.store.known_newer(boxes) == Some(false);
+                (nothing && !waits(*wait)).then_some(AtOnce::Reply(Reply::CheckedMany(NONE_FOUND)))
             }
             Request::Receive { key, ext: _, answer, at, limit } => {
                 self.prove(key, answer, self.urls(called))?;

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    hash::{Hash, Hasher},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -15,10 +16,20 @@ pub struct Source(Prefix);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Network(Prefix);
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Prefix {
     V4([u8; 4]),
     V6([u8; 8]),
+}
+
+impl Hash for Prefix {
+    /// In one piece. Of the two kinds no value hashes as one of the other: they have different lengths.
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        match *self {
+            Self::V4(octets) => hasher.write_u32(u32::from_ne_bytes(octets)),
+            Self::V6(octets) => hasher.write_u64(u64::from_ne_bytes(octets)),
+        }
+    }
 }
 
 impl Source {

@@ -51,8 +51,8 @@ pub trait Store: Send + Sync {
     /// owners looked. Never makes a box.
     fn have_newer(&self, boxes: Vec<(PublicKey, At)>) -> BoxFuture<'_, Result<Vec<bool>, StoreError>>;
 
-    /// The same at once, if it can be told without the database.
-    fn known_newer(&self, boxes: &[(PublicKey, At)]) -> Option<Vec<bool>>;
+    /// Whether any of these boxes holds a message newer than its `at`, if that can be told of all of them without the database.
+    fn known_newer(&self, boxes: &[(PublicKey, At)]) -> Option<bool>;
 
     /// Who waits for which box. Rung when messages come, here or through another instance on the same database.
     fn arrivals(&self) -> &Arrivals;

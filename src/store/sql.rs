@@ -750,20 +750,22 @@ where
     }
 
     /// As the index knows it.
-    fn known_newer(&self, boxes: &[(PublicKey, At)]) -> Option<Vec<bool>> {
+    fn known_newer(&self, boxes: &[(PublicKey, At)]) -> Option<bool> {
         let now = self.time();
-        self.index.as_ref()?.have_newer(boxes, now, now.saturating_sub(self.message_ttl()))
+        self.index.as_ref()?.any_newer(boxes, now, now.saturating_sub(self.message_ttl()))
     }
 
     async fn have_newer(&self, boxes: &[(PublicKey, At)]) -> Result<Vec<bool>, sqlx::Error> {
-        if let Some(newer) = self.known_newer(boxes) {
+        let now = self.time();
+        let alive = now.saturating_sub(self.message_ttl());
+        if let Some(newer) = self.index.as_ref().and_then(|index| index.have_newer(boxes, now, alive)) {
             return Ok(newer);
         }
         let look = self.index.as_ref().map(|index| index.look(boxes.iter().map(|(key, _)| *key)));
         let mut found = HashMap::with_capacity(boxes.len());
         let mut stale = Vec::new();
         let (text, length) = LOOK.for_all(boxes.len());
-        let mut time = self.time();
+        let mut time = now;
         for some in boxes.chunks(length) {
             let look = filled_up(some.iter().map(|(key, _)| key.as_bytes().to_vec()), length)
                 .fold(sqlx::query_as(text).bind(self.now()), |look, key| look.bind(key));
@@ -1019,7 +1021,7 @@ where
         Box::pin(async move { patiently(self.tables.have_newer(&boxes)).await })
     }
 
-    fn known_newer(&self, boxes: &[(PublicKey, At)]) -> Option<Vec<bool>> {
+    fn known_newer(&self, boxes: &[(PublicKey, At)]) -> Option<bool> {
         self.tables.known_newer(boxes)
     }
 

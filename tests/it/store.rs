@@ -457,34 +457,34 @@ async fn an_idle_check_asks_no_database(world: World) {
     }
     assert_eq!(known(key, At::START), None);
     assert!(!has_newer(&*store, key, At::START).await);
-    assert_eq!(known(key, At::START), Some(vec![false]), "it was looked at");
+    assert_eq!(known(key, At::START), Some(false), "it was looked at");
     let one = stored(&*store, key, b"one").await;
-    assert_eq!(known(key, At::START), Some(vec![true]));
-    assert_eq!(known(key, one), Some(vec![false]));
+    assert_eq!(known(key, At::START), Some(true));
+    assert_eq!(known(key, one), Some(false));
     assert_eq!(store.known_newer(&[(key, one), (other, one)]), None, "one of them is not known");
     let two = stored(&*store, key, b"two").await;
-    assert_eq!((known(key, one), known(key, two)), (Some(vec![true]), Some(vec![false])));
+    assert_eq!((known(key, one), known(key, two)), (Some(true), Some(false)));
     assert_eq!(store.append(letter(key, b"two".to_vec())).await, Ok(Appended::Duplicate));
     assert!(has_newer(&*store, key, one).await);
 
     store.delete_upto(key, two).await.unwrap();
     assert_eq!(known(key, At::START), None);
     assert!(!has_newer(&*store, key, At::START).await);
-    assert_eq!(known(key, At::START), Some(vec![false]));
+    assert_eq!(known(key, At::START), Some(false));
 
     // What has expired is looked for: another may have been stored by a clock that was ahead.
     stored(&*store, key, b"three").await;
     world.advance(HOUR);
-    assert_eq!((known(key, At::START), known(key, At::MAX)), (None, Some(vec![false])));
+    assert_eq!((known(key, At::START), known(key, At::MAX)), (None, Some(false)));
     assert!(!has_newer(&*store, key, At::START).await);
     assert_eq!(store.sweep(100).await.unwrap().messages, 1);
     assert!(!has_newer(&*store, key, At::START).await);
-    assert_eq!(known(key, At::START), Some(vec![false]));
+    assert_eq!(known(key, At::START), Some(false));
     // A day later the check is to be noted.
     world.advance(DAY - HOUR + Duration::from_secs(1));
     assert_eq!(known(key, At::START), None);
     assert!(!has_newer(&*store, key, At::START).await);
-    assert_eq!(known(key, At::START), Some(vec![false]));
+    assert_eq!(known(key, At::START), Some(false));
 
     store.delete_box(key).await.unwrap();
     assert_eq!(known(key, At::START), None);
@@ -492,7 +492,7 @@ async fn an_idle_check_asks_no_database(world: World) {
     world.advance(30 * DAY);
     stored(&*store, key, b"ahead").await;
     world.clock.set(NOW);
-    assert_eq!(known(key, At::START), Some(vec![true]));
+    assert_eq!(known(key, At::START), Some(true));
     store.sweep(100).await.unwrap();
     assert_eq!(known(key, At::START), None);
 }
