@@ -154,7 +154,23 @@ class BodiesApart(Layout):
         return super().delete_oldest(db, count)
 
 
-LAYOUTS = {"A": Layout(), "B": OneIndex(), "C": IdIsTime(), "D": NoBoxId(), "E": BodiesApart()}
+class NoIndex(Layout):
+    """Layout F: no relay could work with it, for it finds no box. What SQLite takes at least."""
+
+    about = "one table in the order of arrival, and no index: the least that SQLite takes for a row"
+    schema = """
+    create table messages (
+        id integer primary key, pub blob, at integer, stored_at integer, tag integer, data blob
+    ) strict;
+    """
+    oldest = "delete from messages where id in (select id from messages order by id limit ?)"
+
+    def append(self, db, pub, at, stored_at, tag, data):
+        insert = "insert into messages (pub, at, stored_at, tag, data) values (?, ?, ?, ?, ?)"
+        db.execute(insert, (pub, at, stored_at, tag, data))
+
+
+LAYOUTS = {"A": Layout(), "B": OneIndex(), "C": IdIsTime(), "D": NoBoxId(), "E": BodiesApart(), "F": NoIndex()}
 
 
 def opened(path, page, layout):

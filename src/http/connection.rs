@@ -511,7 +511,7 @@ impl<S> Drop for Connection<S> {
 mod tests {
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
-        time::{advance, timeout},
+        time::{advance, sleep, timeout},
     };
 
     use super::*;
@@ -608,6 +608,26 @@ mod tests {
         drop((reading, working));
         connection.write_all(b"a reply").await.unwrap();
         timed_out(&mut connection).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_body_has_its_own_time() {
+        let (_connection, _client, peer) = connection(HOUR, HOUR);
+        let began = Instant::now();
+        let read = |takes: Duration| peer.clone().reads_body().within(SOON, sleep(takes));
+        assert_eq!(read(SOON * 4 / 5).await, Some(()));
+        // The alarm that the first one set rings meanwhile.
+        assert_eq!(read(SOON * 4 / 5).await, Some(()));
+        assert_eq!(began.elapsed(), SOON * 8 / 5);
+        assert!(peer.alarm.lock().unwrap().as_ref().unwrap().deadline() > began + SOON);
+        assert_eq!(read(HOUR).await, None);
+        assert_eq!(began.elapsed(), SOON * 13 / 5);
+        // Long ago now.
+        sleep(HOUR).await;
+        assert_eq!(read(SOON * 4 / 5).await, Some(()));
+        assert_eq!(read(HOUR).await, None);
+        assert_eq!(began.elapsed(), HOUR + SOON * 22 / 5);
+        assert!(!peer.reads_body.load(Acquire));
     }
 
     #[tokio::test]

@@ -310,7 +310,7 @@ mod tests {
         store(&index, keys[2], 5);
         store(&index, keys[0], 7);
         assert_eq!(index.have_newer(&[(keys[0], At::from(6))], 500, 0), Some(vec![true]));
-        assert_eq!(index.any_newer(&[(keys[0], At::from(6)), (keys[1], At::from(6))], 500, 0), Some(true));
+        assert_eq!(index.any_newer(&[(keys[0], At::from(6)), (keys[2], At::from(6))], 500, 0), Some(true));
         assert_eq!(index.any_newer(&[(keys[0], At::from(6)), (keys[4], At::from(6))], 500, 0), None);
         store(&index, keys[3], 5);
         let newer = index.have_newer(&[(keys[0], At::from(6))], 500, 0);
