@@ -627,6 +627,11 @@ mod tests {
         assert_eq!(read(SOON * 4 / 5).await, Some(()));
         assert_eq!(read(HOUR).await, None);
         assert_eq!(began.elapsed(), HOUR + SOON * 22 / 5);
+        // One that may take less than one before.
+        assert_eq!(peer.clone().reads_body().within(HOUR, sleep(SOON)).await, Some(()));
+        let began = Instant::now();
+        assert_eq!(read(HOUR).await, None);
+        assert_eq!(began.elapsed(), SOON);
         assert!(!peer.reads_body.load(Acquire));
     }
 

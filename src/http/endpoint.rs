@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{ConnectionType, header},
-    web::{Data, Payload},
+    web::{Bytes, Data, Payload},
 };
 use futures_util::StreamExt as _;
 use tokio::{
@@ -62,7 +62,7 @@ fn count(shared: &Shared, action: &'static str, result: &'static str, took: Dura
 
 async fn answer(
     request: &HttpRequest,
-    body: Result<Vec<u8>, Refusal>,
+    body: Result<Bytes, Refusal>,
     shared: &Data<Shared>,
 ) -> Result<Reply, Refusal> {
     let started = Instant::now();
@@ -132,7 +132,7 @@ async fn work_out(
 }
 
 /// The whole body, as long as it is not too big.
-async fn read_body(request: &HttpRequest, mut payload: Payload) -> Result<Vec<u8>, Refusal> {
+async fn read_body(request: &HttpRequest, mut payload: Payload) -> Result<Bytes, Refusal> {
     let mut encodings = request.headers().get_all(header::CONTENT_ENCODING);
     if !encodings.all(|encoding| encoding.is_empty() || encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
     {
@@ -143,15 +143,23 @@ async fn read_body(request: &HttpRequest, mut payload: Payload) -> Result<Vec<u8
     if announced.is_some_and(|length: u64| length > MAX_MANY_BYTES as u64) {
         return Err(Request::too_big());
     }
-    let mut body = Vec::new();
+    // Most come in one piece, which needs no other place.
+    let (mut first, mut body) = (Bytes::new(), Vec::new());
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| Refusal::bad("the body ended early or was not well formed"))?;
-        if body.len() + chunk.len() > MAX_MANY_BYTES {
+        if body.len().max(first.len()) + chunk.len() > MAX_MANY_BYTES {
             return Err(Request::too_big());
+        }
+        if first.is_empty() {
+            first = chunk;
+            continue;
+        }
+        if body.is_empty() {
+            body.extend_from_slice(&first);
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
+    Ok(if body.is_empty() { first } else { body.into() })
 }
 
 /// The URL this relay was called by. With URLs of its own it never reads the Host header.

@@ -142,6 +142,10 @@ static NO_SNIFF: Header = (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_sta
 /// Of all that is for everybody: any page may ask.
 static ANY_ORIGIN: Header = (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
 
+/// And may read when it is worth another try, where the reply says so.
+static RETRY_IS_READ: Header =
+    (header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Retry-After"));
+
 /// The middleware around all handlers: [`in_work`], and the headers on each reply. One that says it is for its own origin only gets
 /// no CORS.
 async fn around(
@@ -151,6 +155,7 @@ async fn around(
     let mut reply = in_work(request, next).await?;
     let headers = reply.headers_mut();
     let for_all = !headers.contains_key(header::CROSS_ORIGIN_RESOURCE_POLICY);
+    let says_when = headers.contains_key(header::RETRY_AFTER);
     let may_be_stored = headers.contains_key(header::CACHE_CONTROL);
     let mut insert = |(name, value): &Header| headers.insert(name.clone(), value.clone());
     insert(&NO_SNIFF);
@@ -159,6 +164,9 @@ async fn around(
     }
     if for_all {
         insert(&ANY_ORIGIN);
+        if says_when {
+            insert(&RETRY_IS_READ);
+        }
     }
     Ok(reply)
 }
@@ -216,8 +224,6 @@ fn refuse(refusal: &Refusal) -> HttpResponse {
     let mut reply = HttpResponse::build(status);
     if let Some(seconds) = refusal.retry_after() {
         reply.insert_header((header::RETRY_AFTER, HeaderValue::from(seconds)));
-        // A page that asks from elsewhere may read it.
-        reply.insert_header((header::ACCESS_CONTROL_EXPOSE_HEADERS, "Retry-After"));
     }
     if let Refusal::MethodNotAllowed { allow } = refusal {
         reply.insert_header((header::ALLOW, *allow));
@@ -229,7 +235,9 @@ fn refuse(refusal: &Refusal) -> HttpResponse {
 fn refusal_on_the_wire(refusal: &Refusal) -> io::Result<Vec<u8>> {
     let reply = refuse(refusal);
     let mut bytes = format!("HTTP/1.1 {}\r\n", reply.status()).into_bytes();
-    let ours = [&NO_STORE, &NO_SNIFF, &ANY_ORIGIN].map(|(name, value)| (name, value));
+    let retry = reply.headers().contains_key(header::RETRY_AFTER).then_some(&RETRY_IS_READ);
+    let ours =
+        [&NO_STORE, &NO_SNIFF, &ANY_ORIGIN].into_iter().chain(retry).map(|(name, value)| (name, value));
     for (name, value) in reply.headers().iter().chain(ours) {
         bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }

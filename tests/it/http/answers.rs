@@ -195,7 +195,6 @@ fn wrong_answers_do_not_tell_why_they_are_wrong() {
         );
         let headers = [
             ("access-control-allow-origin", "*"),
-            ("access-control-expose-headers", "Retry-After"),
             ("cache-control", "no-store"),
             ("content-length", "165"),
             ("content-type", "application/json"),

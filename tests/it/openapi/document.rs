@@ -66,8 +66,10 @@ impl Document {
             let value = value.unwrap_or_else(|| panic!("{asked}: without {name}: {reply:?}"));
             self.must_fit(&header["schema"], &value.into(), name);
         }
-        let retry_after = documented["headers"].get("Retry-After").is_some();
-        assert_eq!(reply.header("retry-after").is_some(), retry_after, "{reply:?}");
+        for name in ["Retry-After", "Access-Control-Expose-Headers"] {
+            let documented = documented["headers"].get(name).is_some();
+            assert_eq!(reply.header(&name.to_lowercase()).is_some(), documented, "{name}: {reply:?}");
+        }
         let Some(content) = documented["content"].as_object() else {
             assert_eq!(reply.body, "", "{asked}: {reply:?}");
             return format!("{asked}: {status}");
