@@ -72,7 +72,7 @@ fn take_cursors(rows: &str) -> String {
         "
     with given (now) as (values ($1)), new (pub, api_key) as (values {rows})
     insert into boxes (pub, last_at, seen_at, api_key)
-    select pub, now, now, api_key from given cross join new where length(pub) > 0
+    select pub, now, now, api_key from new cross join given where length(pub) > 0
     on conflict (pub) do update set last_at =
         case when boxes.last_at < excluded.last_at then excluded.last_at else boxes.last_at + 1 end"
     )
@@ -90,7 +90,7 @@ fn insert(rows: &str) -> String {
          new (pub, tag, sender, data) as (values {rows})
     insert into messages (box, at, stored_at, tag, sender, data)
     select boxes.id, boxes.last_at, now, new.tag, new.sender, new.data
-    from given cross join new cross join boxes
+    from new cross join given cross join boxes
     where boxes.pub = new.pub
       and not exists (select 1 from messages as same
                       where same.box = boxes.id and same.tag = new.tag and same.data = new.data
