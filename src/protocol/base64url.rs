@@ -14,6 +14,11 @@ pub fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// Puts the base64url of `bytes` behind `text`, without padding.
+pub fn append(bytes: impl AsRef<[u8]>, text: &mut String) {
+    URL_SAFE_NO_PAD.encode_string(bytes, text);
+}
+
 /// The bytes behind `text`.
 ///
 /// Without the canonical check each 49-byte key would have 16 spellings (66 characters hold 4 bits more than it), and
