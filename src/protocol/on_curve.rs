@@ -1,39 +1,166 @@
-//! Whether there are points of P-384 with a given x, without finding their y: by a symbol instead of a square root, in an
-//! eighth of the time. Keys are public, so it may depend on them.
+//! The points of P-384 with a given x: whether there are any, by a symbol instead of a square root, in a sixth of the time; and their
+//! y, in half of the time that `p384` takes. A relay sees a key that it has not seen before with nearly every message, and finds its y for
+//! every question. Keys are public, so how long it takes may depend on them.
 
-use p384::elliptic_curve::bigint::{
-    U384, const_monty_params,
-    modular::{ConstMontyForm, ConstMontyParams as _},
-};
-
-const_monty_params!(
-    P384,
-    U384,
-    "fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffeffffffff0000000000000000ffffffff",
-    "p = 2³⁸⁴ − 2¹²⁸ − 2⁹⁶ + 2³² − 1 (SP 800-186, section 3.2.1.4)."
-);
-
-type Field = ConstMontyForm<P384, { U384::LIMBS }>;
-
-const B: Field = Field::new(&U384::from_be_hex(
-    "b3312fa7e23ee7e4988e056be3f82d19181d9c6efe8141120314088f5013875ac656398d8a2ed19d2a85c8edd3ec2aef",
-));
-
-const THREE: Field = Field::new(&U384::from_u8(3));
-
-/// A number, the lowest word first.
+/// A number below 2³⁸⁴, the lowest word first.
 type Words = [u64; 6];
+
+/// p = 2³⁸⁴ − 2¹²⁸ − 2⁹⁶ + 2³² − 1 (SP 800-186, section 3.2.1.4).
+const P: Words = [0xffff_ffff, 0xffff_ffff_0000_0000, !1, !0, !0, !0];
+
+/// 2⁷⁶⁸ modulo p: a number times this is that number in [`Field`]'s form.
+const R_SQUARED: Field =
+    Field([0xffff_fffe_0000_0001, 0x2_0000_0000, 0xffff_fffe_0000_0000, 0x2_0000_0000, 1, 0]);
+
+/// The curve's b (section 3.2.1.4).
+const B: Field = Field([
+    0x0811_8871_9d41_2dcc,
+    0xf729_add8_7a4c_32ec,
+    0x77f2_209b_1920_022e,
+    0xe337_4bee_9493_8ae2,
+    0xb62b_21f4_1f02_2094,
+    0xcd08_114b_604f_bff9,
+]);
 
 /// Whether `x`, big-endian, is less than p and x³ − 3x + b a square modulo p.
 pub(super) fn has_points(x: &[u8; 48]) -> bool {
-    let x = U384::from_be_slice(x);
-    let p = P384::PARAMS.modulus().as_ref();
-    if x.cmp_vartime(p).is_ge() {
-        return false;
+    // In the form of a field it is 2³⁸⁴ times as much, which is a square too.
+    y_squared(x).is_some_and(|y_squared| is_square(y_squared.0, P))
+}
+
+/// The y, big-endian, of the point with this x, big-endian, and a y that is odd or even; if there is one.
+pub(super) fn y(x: &[u8; 48], odd: bool) -> Option<[u8; 48]> {
+    let y_squared = y_squared(x)?;
+    let y = y_squared.root();
+    if y.squared(1) != y_squared {
+        return None;
     }
-    let x = Field::new(&x);
-    let y_squared = (x.square() - THREE) * x + B;
-    is_square(words(&y_squared.retrieve()), words(p))
+    let y = y.number();
+    // It is not 0, since the curve has a prime order.
+    let y = if (y[0] & 1 == 1) == odd { y } else { minus(&P, &y).0 };
+    let mut bytes = [0; 48];
+    for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().rev().zip(y) {
+        *bytes = word.to_be_bytes();
+    }
+    Some(bytes)
+}
+
+/// x³ − 3x + b, if x is less than p.
+fn y_squared(x: &[u8; 48]) -> Option<Field> {
+    let mut words = [0; 6];
+    for (word, bytes) in words.iter_mut().rev().zip(x.as_chunks().0) {
+        *word = u64::from_be_bytes(*bytes);
+    }
+    let (_, is_less) = minus(&words, &P);
+    let x = is_less.then(|| Field(words).times(&R_SQUARED))?;
+    Some(x.squared(1).times(&x).minus(&x).minus(&x).minus(&x).plus(&B))
+}
+
+/// A number modulo p, times 2³⁸⁴ modulo p (Montgomery's form): less than p.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Field(Words);
+
+impl Field {
+    fn number(&self) -> Words {
+        let mut double = [0; 12];
+        double[..6].copy_from_slice(&self.0);
+        Self::reduced(double).0
+    }
+
+    fn plus(&self, other: &Self) -> Self {
+        // Of 0 that is p, which `minus` takes away as well.
+        self.minus(&Self(minus(&P, &other.0).0))
+    }
+
+    fn minus(&self, other: &Self) -> Self {
+        let (difference, is_less) = minus(&self.0, &other.0);
+        Self(if is_less { plus(&difference, &P) } else { difference })
+    }
+
+    fn times(&self, other: &Self) -> Self {
+        let mut double = [0; 12];
+        for (i, a) in self.0.iter().enumerate() {
+            let mut carry = 0;
+            for (j, b) in other.0.iter().enumerate() {
+                (double[i + j], carry) = a.carrying_mul_add(*b, double[i + j], carry);
+            }
+            double[i + 6] = carry;
+        }
+        Self::reduced(double)
+    }
+
+    /// Squared so many times.
+    fn squared(mut self, times: u32) -> Self {
+        for _ in 0..times {
+            let mut double = [0; 12];
+            // Each product of two different words once, then twice.
+            for i in 0..6 {
+                let mut carry = 0;
+                for j in i + 1..6 {
+                    (double[i + j], carry) = self.0[i].carrying_mul_add(self.0[j], double[i + j], carry);
+                }
+                double[i + 6] = carry;
+            }
+            let mut above = 0;
+            for word in &mut double {
+                (*word, above) = (*word << 1 | above, *word >> 63);
+            }
+            let mut carry = false;
+            for (i, word) in self.0.iter().enumerate() {
+                let (low, high) = word.carrying_mul(*word, 0);
+                (double[2 * i], carry) = double[2 * i].carrying_add(low, carry);
+                (double[2 * i + 1], carry) = double[2 * i + 1].carrying_add(high, carry);
+            }
+            self = Self::reduced(double);
+        }
+        self
+    }
+
+    /// A number below p · 2³⁸⁴, divided by 2³⁸⁴.
+    ///
+    /// Montgomery's reduction adds to the number, word by word, as many times p as make that word 0. p ends in a word whose
+    /// negative inverse is 2³² + 1, and what is to be added, m · p, is m · 2³⁸⁴ less m · (2¹²⁸ + 2⁹⁶ − 2³² + 1): sums, and no product.
+    fn reduced(mut double: [u64; 12]) -> Self {
+        let mut carry = false;
+        for i in 0..6 {
+            let m = double[i].wrapping_add(double[i] << 32);
+            // The lowest word of what is taken away is the word that becomes 0.
+            let (_, borrow) = m.overflowing_sub(m << 32);
+            let (second, borrow) = (m << 32).borrowing_sub(m >> 32, borrow);
+            let (third, above) = m.overflowing_add(m >> 32);
+            let (third, borrow) = third.overflowing_sub(u64::from(borrow));
+            let fourth = u64::from(above) - u64::from(borrow);
+            let mut borrow = false;
+            for (j, less) in [second, third, fourth, 0, 0].into_iter().enumerate() {
+                let word = &mut double[i + 1 + j];
+                (*word, borrow) = word.borrowing_sub(less, borrow);
+            }
+            // Nothing is taken away if m is 0.
+            (double[i + 6], carry) = double[i + 6].carrying_add(m - u64::from(borrow), carry);
+        }
+        let [.., a, b, c, d, e, f] = double;
+        let number = [a, b, c, d, e, f];
+        let (less, is_less) = minus(&number, &P);
+        Self(if is_less && !carry { number } else { less })
+    }
+
+    /// A number whose square this is, if there is one: this to the power of (p + 1) / 4, for p is 3 modulo 4.
+    ///
+    /// In bits that is 255 ones, 0, 32 ones, 63 zeros, 1 and 30 zeros.
+    fn root(&self) -> Self {
+        let ones_2 = self.squared(1).times(self);
+        let ones_3 = ones_2.squared(1).times(self);
+        let ones_6 = ones_3.squared(3).times(&ones_3);
+        let ones_12 = ones_6.squared(6).times(&ones_6);
+        let ones_15 = ones_12.squared(3).times(&ones_3);
+        let ones_30 = ones_15.squared(15).times(&ones_15);
+        let ones_32 = ones_30.squared(2).times(&ones_2);
+        let ones_60 = ones_30.squared(30).times(&ones_30);
+        let ones_120 = ones_60.squared(60).times(&ones_60);
+        let ones_240 = ones_120.squared(120).times(&ones_120);
+        let ones_255 = ones_240.squared(15).times(&ones_15);
+        ones_255.squared(33).times(&ones_32).squared(64).times(self).squared(30)
+    }
 }
 
 /// Whether `a` is a square modulo `n`, a prime but 2: whether the Jacobi symbol (a/n) is not −1.
@@ -74,25 +201,49 @@ fn minus(a: &Words, b: &Words) -> (Words, bool) {
     (difference, borrow)
 }
 
-fn words(number: &U384) -> Words {
-    let mut words = [0; 6];
-    for (word, bytes) in words.iter_mut().zip(number.to_le_bytes().as_chunks().0) {
-        *word = u64::from_le_bytes(*bytes);
+/// `a` + `b` modulo 2³⁸⁴.
+fn plus(a: &Words, b: &Words) -> Words {
+    let (mut sum, mut carry) = ([0; 6], false);
+    for i in 0..6 {
+        (sum[i], carry) = a[i].carrying_add(b[i], carry);
     }
-    words
+    sum
 }
 
 #[cfg(test)]
 mod tests {
+    use p384::elliptic_curve::{
+        bigint::{U384, const_monty_params, modular::ConstMontyForm},
+        sec1::ToSec1Point as _,
+    };
     use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
     use super::*;
 
-    /// What p384 says, which finds the point.
+    const_monty_params!(
+        Theirs,
+        U384,
+        "fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffeffffffff0000000000000000ffffffff",
+        "p, for crypto-bigint."
+    );
+
+    fn number(words: &Words) -> U384 {
+        U384::from_words(*words)
+    }
+
+    /// The y that p384 finds.
+    fn y_by_p384(x: &[u8; 48], odd: bool) -> Option<[u8; 48]> {
+        let key = [[2 + u8::from(odd)].as_slice(), x].concat();
+        let point = p384::PublicKey::from_sec1_bytes(&key).ok()?;
+        point.to_sec1_point(false).as_bytes().last_chunk().copied()
+    }
+
+    /// Whether there is one, after it was compared.
     fn is_x_of_a_point(x: &[u8; 48]) -> bool {
-        let [even, odd] = [2, 3].map(|tag| {
-            let key = [[tag].as_slice(), x].concat();
-            p384::PublicKey::from_sec1_bytes(&key).is_ok()
+        let [even, odd] = [false, true].map(|odd| {
+            let found = y(x, odd);
+            assert_eq!(found, y_by_p384(x, odd), "{x:02x?} {odd}");
+            found.is_some()
         });
         assert_eq!(even, odd);
         even
@@ -121,7 +272,7 @@ mod tests {
 
     #[test]
     fn the_edges_as_p384_has_them() {
-        let p = *P384::PARAMS.modulus().as_ref();
+        let p = number(&P);
         let mut found = Vec::new();
         for x in 0..10u8 {
             let x = U384::from_u8(x);
@@ -136,6 +287,42 @@ mod tests {
             assert!(x < &p || !has_points(&bytes), "{x} has another spelling");
         }
         assert!(has_points(&found[found.len() - 1].to_be_bytes().into()));
+    }
+
+    /// Numbers of few words, and those just below p, are where carries go far.
+    #[test]
+    fn numbers_are_multiplied_as_crypto_bigint_does_it() {
+        let mut rng = StdRng::seed_from_u64(2);
+        let mut random = || -> Words {
+            let mut words = [0; 6];
+            for word in &mut words {
+                *word = match rng.next_u32() % 4 {
+                    0 => 0,
+                    1 => !0,
+                    2 => u64::from(rng.next_u32()) << (rng.next_u32() % 64),
+                    _ => rng.next_u64(),
+                };
+            }
+            if minus(&words, &P).1 { words } else { minus(&words, &P).0 }
+        };
+        let mut numbers: Vec<Words> = (0..400).map(|_| random()).collect();
+        for n in 0..5 {
+            numbers.push([n, 0, 0, 0, 0, 0]);
+            numbers.push(minus(&P, &[n + 1, 0, 0, 0, 0, 0]).0);
+        }
+        let theirs: Vec<_> =
+            numbers.iter().map(|words| ConstMontyForm::<Theirs, 6>::new(&number(words))).collect();
+        let ours: Vec<_> = numbers.iter().map(|words| Field(*words).times(&R_SQUARED)).collect();
+        for (a, a_of_theirs) in ours.iter().zip(&theirs) {
+            assert_eq!(number(&a.0), *a_of_theirs.as_montgomery());
+            assert_eq!(number(&a.number()), a_of_theirs.retrieve());
+            assert_eq!(number(&a.squared(3).0), *a_of_theirs.square().square().square().as_montgomery());
+            for (b, b_of_theirs) in ours.iter().zip(&theirs) {
+                assert_eq!(number(&a.times(b).0), *(*a_of_theirs * b_of_theirs).as_montgomery());
+                assert_eq!(number(&a.plus(b).0), *(*a_of_theirs + b_of_theirs).as_montgomery());
+                assert_eq!(number(&a.minus(b).0), *(*a_of_theirs - b_of_theirs).as_montgomery());
+            }
+        }
     }
 
     #[test]

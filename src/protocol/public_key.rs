@@ -11,7 +11,7 @@ use std::{
 use p384::elliptic_curve::sec1::ToSec1Point;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{base64url, on_curve::has_points};
+use super::{base64url, on_curve};
 
 /// A point of P-384, SEC 1 compressed: 49 bytes, the first 02 or 03; 66 characters of base64url.
 ///
@@ -44,7 +44,7 @@ impl PublicKey {
         let bytes: [u8; Self::BYTES] = bytes.try_into().map_err(|_| NotAKey)?;
         match bytes.split_first_chunk() {
             // Both tags are of points: their y is never 0, since the curve has a prime order.
-            Some(([2 | 3], x)) if x.try_into().is_ok_and(has_points) => Ok(Self(bytes)),
+            Some(([2 | 3], x)) if x.try_into().is_ok_and(on_curve::has_points) => Ok(Self(bytes)),
             _ => Err(NotAKey),
         }
     }
@@ -56,8 +56,11 @@ impl PublicKey {
 
     /// The same point uncompressed (97 bytes, first 04), as HPKE's P-384 takes it (RFC 9180, section 7.1.1).
     pub(crate) fn uncompressed(&self) -> Result<[u8; 97], NotAKey> {
-        let point = p384::PublicKey::from_sec1_bytes(&self.0).map_err(|_| NotAKey)?;
-        point.to_sec1_point(false).as_bytes().try_into().map_err(|_| NotAKey)
+        let [tag, x @ ..] = self.0;
+        let mut point = [4; 97];
+        point[1..49].copy_from_slice(&x);
+        point[49..].copy_from_slice(&on_curve::y(&x, tag == 3).ok_or(NotAKey)?);
+        Ok(point)
     }
 
     /// The same key for ECDSA.
