@@ -236,7 +236,7 @@ def measured(path, page, layout, messages):
 
 
 def appended(path, messages):
-    """Microseconds of a core for each message that is appended to a file, synced as often as above."""
+    """Microseconds of a core for each message that is appended to a file and synced in batches."""
     batch = random.Random(SEED).randbytes(BODY * PER_INSERT_TRANSACTION)
     batches = max(messages // PER_INSERT_TRANSACTION, 1)
     with open(path, "wb", buffering=0) as log:
@@ -301,7 +301,7 @@ def main():
 
     with tempfile.TemporaryDirectory(prefix="storage-layout-", dir=options.dir) as scratch:
         core = appended(os.path.join(scratch, "log"), options.messages)
-    print(f"\nTo append one to a plain file, with a sync for as many, takes {core:.1f} µs of a core.\n")
+    print(f"\nTo append one to a plain file, with a sync for {PER_INSERT_TRANSACTION}, takes {core:.1f} µs of a core.\n")
     for name in layouts:
         print(f"- {name}: {LAYOUTS[name].about}")
     if left_out:

@@ -169,13 +169,12 @@ async fn read_body(request: &HttpRequest, mut payload: Payload) -> Result<Bytes,
         if body.len().max(first.len()) + chunk.len() > MAX_MANY_BYTES {
             return Err(Request::too_big());
         }
-        if first.is_empty() {
+        if first.is_empty() && body.is_empty() {
             first = chunk;
             continue;
         }
-        if body.is_empty() {
-            body.extend_from_slice(&first);
-        }
+        // It is a part of what actix reads into, which can be used again then.
+        body.extend_from_slice(&std::mem::take(&mut first));
         body.extend_from_slice(&chunk);
     }
     Ok(if body.is_empty() { first } else { body.into() })

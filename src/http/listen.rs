@@ -40,7 +40,7 @@ const TURNED_AWAY: usize = 128;
 /// When a client there is no place for may try again, in seconds.
 const FULL_RETRY: u32 = 5;
 
-/// What a connection may take, and how many there may be. No time is longer than 100 years: an end of it must be a moment of
+/// What a connection may take, and how many there may be. No time may be longer than 100 years: its end is to be a moment of
 /// the system's clock.
 #[derive(Debug, Clone)]
 pub struct Connections {

@@ -4,10 +4,12 @@
 //! so they are kept apart by `info` and `aad`; otherwise a dishonest relay would pass a stored message as a question
 //! and get its plaintext as the answer.
 
+use std::iter;
+
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rand::CryptoRng;
 use sha2::Sha384;
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use super::{BoxKey, CannotOpen, CannotSeal, Mode, lp16, open, seal};
 use crate::{
@@ -22,12 +24,20 @@ const SENDER_LABEL: &[u8] = b"connectoid/1 sender";
 /// How far an answer may be ahead of this instance's clock, in seconds: the clocks of several instances differ.
 const CLOCK_SKEW: i64 = 5;
 
-/// The relay's secrets: the first one signs questions, all verify answers. Each as HMAC has it once it has taken it in, which
-/// would be half of the work for texts as short as ours.
+/// A secret as HMAC has it once it has taken it in, which would be half of the work for texts as short as ours. In a box, so that
+/// no copy is left behind where it is moved.
+type Keyed = Box<Hmac<Sha384>>;
+
+/// What HMAC makes of a secret is erased by the hash, which is to be built with its feature for that.
+const _: () = erased::<Sha384>();
+
+const fn erased<T: ZeroizeOnDrop>() {}
+
+/// The relay's secrets: the first one signs questions, all verify answers.
 #[derive(Clone)]
 pub struct Secrets {
-    first: Hmac<Sha384>,
-    others: Vec<Hmac<Sha384>>,
+    first: Keyed,
+    others: Vec<Keyed>,
 }
 
 /// Why a list of secrets was not accepted.
@@ -53,7 +63,7 @@ impl Secrets {
     /// A name for a sender that holds for one box: the first 8 bytes of
     /// HMAC-SHA384(K, "connectoid/1 sender" ‖ pub ‖ source), K being the first secret. Tells nothing without it.
     pub fn pseudonym(&self, key: &PublicKey, source: &[u8]) -> i64 {
-        let mut mac = self.first.clone();
+        let mut mac = Hmac::clone(&self.first);
         mac.update(SENDER_LABEL);
         mac.update(key.as_bytes());
         mac.update(source);
@@ -61,11 +71,11 @@ impl Secrets {
     }
 }
 
-fn taken_in(secret: &[u8]) -> Result<Hmac<Sha384>, NotSecrets> {
+fn taken_in(secret: &[u8]) -> Result<Keyed, NotSecrets> {
     if !(32..=64).contains(&secret.len()) {
         return Err(NotSecrets);
     }
-    Hmac::new_from_slice(secret).map_err(|_| NotSecrets)
+    Hmac::new_from_slice(secret).map(Box::new).map_err(|_| NotSecrets)
 }
 
 impl std::fmt::Debug for Secrets {
@@ -162,7 +172,7 @@ pub fn verify(
     let in_time = (-CLOCK_SKEW..=ttl).contains(&age);
     let mut genuine = false;
     for relay in relays {
-        for secret in std::iter::once(&secrets.first).chain(&secrets.others) {
+        for secret in iter::once(&secrets.first).chain(&secrets.others) {
             genuine |= mac(secret, relay, key, t_and_r).verify_truncated_left(given).is_ok();
         }
     }

@@ -67,6 +67,8 @@ impl Batches {
 /// Locks the boxes' rows, making those that are missing, and takes the next cursor of each: max(last_at + 1, now). The
 /// locks are held until the commit, so commits of one box come in the order of their cursors. A cursor taken outside the
 /// lock loses acknowledged mail: a reader may see a later one committed first and ask from there on.
+///
+/// `new` is first: SQLite takes the rows of the first as they are made, and copies all those of the others before.
 fn take_cursors(rows: &str) -> String {
     format!(
         "
