@@ -8,11 +8,11 @@ type Words = [u64; 6];
 /// p = 2³⁸⁴ − 2¹²⁸ − 2⁹⁶ + 2³² − 1 (SP 800-186, section 3.2.1.4).
 const P: Words = [0xffff_ffff, 0xffff_ffff_0000_0000, !1, !0, !0, !0];
 
-/// 2⁷⁶⁸ modulo p: a number times this is that number in [`Field`]'s form.
+/// 2⁷⁶⁸ modulo p: [`times`](Field::times) this a number takes [`Field`]'s form.
 const R_SQUARED: Field =
     Field([0xffff_fffe_0000_0001, 0x2_0000_0000, 0xffff_fffe_0000_0000, 0x2_0000_0000, 1, 0]);
 
-/// The curve's b (section 3.2.1.4).
+/// The curve's b (section 3.2.1.4), in [`Field`]'s form.
 const B: Field = Field([
     0x0811_8871_9d41_2dcc,
     0xf729_add8_7a4c_32ec,
@@ -24,7 +24,7 @@ const B: Field = Field([
 
 /// Whether `x`, big-endian, is less than p and x³ − 3x + b a square modulo p.
 pub(super) fn has_points(x: &[u8; 48]) -> bool {
-    // In the form of a field it is 2³⁸⁴ times as much, which is a square too.
+    // Not out of its form: 2³⁸⁴ is a square, and times a square it gives another, times anything else none.
     y_squared(x).is_some_and(|y_squared| is_square(y_squared.0, P))
 }
 
