@@ -9,10 +9,7 @@ use actix_web::{
     web::{Bytes, Data, Payload},
 };
 use futures_util::StreamExt as _;
-use tokio::{
-    sync::oneshot,
-    time::{Instant, timeout},
-};
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{About, Peer, Shared, in_json, json, refuse};
 use crate::{
@@ -25,12 +22,8 @@ const NOTHING_FOUND: &str = "{\"ok\":true,\"found\":false}\n";
 
 /// Answers a request of the protocol.
 pub(super) async fn post(request: HttpRequest, payload: Payload, shared: Data<Shared>) -> HttpResponse {
-    let body = match request.conn_data::<Arc<Peer>>() {
-        Some(peer) => {
-            peer.clone().reads_body().within(shared.body_timeout, read_body(&request, payload)).await
-        }
-        None => timeout(shared.body_timeout, read_body(&request, payload)).await.ok(),
-    };
+    let peer = request.conn_data::<Arc<Peer>>().cloned().unwrap_or_default();
+    let body = peer.reads_body().within(shared.body_timeout, read_body(&request, payload)).await;
     let Some(body) = body else {
         count(&shared, "none", "Bad request", shared.body_timeout);
         shared.metrics.closed("body");
