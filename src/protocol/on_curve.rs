@@ -1,4 +1,4 @@
-//! The points of P-384 with a given x: whether there are any, by a symbol instead of a square root, in a quarter of its time; and their
+//! The points of P-384 with a given x: whether there are any, by a symbol instead of a square root, in a sixth of its time; and their
 //! y, in half of the time that `p384` takes. A relay sees a key that it has not seen before with nearly every message, and finds its y for
 //! every question. Keys are public, so how long it takes may depend on them.
 
@@ -166,11 +166,12 @@ impl Field {
 /// Whether `a` is a square modulo `n`, a prime but 2: whether the Jacobi symbol (a/n) is not −1.
 ///
 /// The binary algorithm: (2/n) is −1 for n = 3 and 5 modulo 8; (a/n) is −(n/a) if both are 3 modulo 4, else (n/a);
-/// (a/n) = (a−n/n). `crypto-bigint` has it too, but goes one bit a step and takes three times as long.
+/// (a/n) = (a−n/n). `crypto-bigint` has it too, but goes one bit a step and takes several times as long.
 fn is_square(mut a: Words, mut n: Words) -> bool {
     // Its lowest bit counts the changes of sign.
     let mut sign = 0;
-    while a != [0; 6] {
+    // `a != [0; 6]` would call the C library's comparison of bytes, which takes as long as the rest of a step.
+    while a.iter().fold(0, |some, word| some | word) != 0 {
         while a[0] == 0 {
             a = [a[1], a[2], a[3], a[4], a[5], 0];
         }
@@ -182,11 +183,13 @@ fn is_square(mut a: Words, mut n: Words) -> bool {
         }
         sign ^= u64::from(zeros) & (n[0] >> 1 ^ n[0] >> 2);
         let (difference, less) = minus(&a, &n);
-        if less {
-            sign ^= (a[0] & n[0]) >> 1;
-            (a, n) = (minus(&n, &a).0, a);
-        } else {
-            a = difference;
+        // Without a branch, for nobody can tell which way it would go.
+        let all = u64::from(less).wrapping_neg();
+        sign ^= (a[0] & n[0]) >> 1 & all;
+        let mut carry = less;
+        for i in 0..6 {
+            n[i] ^= (a[i] ^ n[i]) & all;
+            (a[i], carry) = (difference[i] ^ all).carrying_add(0, carry);
         }
     }
     sign & 1 == 0
