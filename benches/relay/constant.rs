@@ -6,9 +6,9 @@
 use std::{net::TcpListener, time::Duration};
 
 use actix_web::{
-    App, HttpResponse, HttpServer,
+    App, Handler, HttpResponse, HttpServer, Responder,
     http::header::ContentType,
-    web::{self, Bytes, PayloadConfig},
+    web::{self, Bytes, Data, PayloadConfig},
 };
 
 use crate::Outcome;
@@ -21,21 +21,28 @@ const IDLE: Duration = Duration::from_secs(3600);
 
 /// Serves until it is killed; the first line on standard output is its address.
 pub(crate) fn serve(reply: String) -> Outcome<()> {
+    // The body is read to its end, as the relay does.
+    listen(Bytes::from(reply), |_: Bytes, reply: Data<Bytes>| async move {
+        HttpResponse::Ok().content_type(ContentType::json()).body(Bytes::clone(&reply))
+    })
+}
+
+/// Answers every POST with what `answer` makes of its body and `data`.
+pub(crate) fn listen<D, F>(data: D, answer: F) -> Outcome<()>
+where
+    D: Clone + Send + 'static,
+    F: Handler<(Bytes, Data<D>), Output: Responder + 'static> + Clone + Send,
+{
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     #[expect(clippy::print_stdout, reason = "as the relay says it")]
     {
         println!("http://{}", listener.local_addr()?);
     }
-    let reply = Bytes::from(reply);
-    // The body is read to its end, as the relay does.
-    let answer = |_: Bytes, reply: web::Data<Bytes>| async move {
-        HttpResponse::Ok().content_type(ContentType::json()).body(Bytes::clone(&reply))
-    };
     let server = HttpServer::new(move || {
         App::new()
-            .app_data(web::Data::new(reply.clone()))
+            .app_data(Data::new(data.clone()))
             .app_data(PayloadConfig::new(64 * 1024))
-            .route("/", web::post().to(answer))
+            .route("/", web::post().to(answer.clone()))
     });
     // One core, one thread, as the relay has it on one core.
     let server = server

@@ -67,6 +67,11 @@ impl Lab {
         self.folder.path().join(name)
     }
 
+    /// Where the files are.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// So many boxes that nobody had before.
     pub(crate) fn boxes(&self, count: usize) -> Vec<MailBox> {
         self.boxes.borrow_mut().take(count)

@@ -4,6 +4,7 @@
 //! client that measures another. What a row is compared with is measured in the same run, in turn with the relay, on the
 //! same core, by the same client: ratios of one run count, absolute figures do not travel between machines.
 
+mod barest;
 mod boxes;
 mod chart;
 mod constant;
@@ -94,6 +95,9 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let done = match (arguments.next().as_deref(), arguments.next()) {
         (Some(constant::COMMAND), Some(reply)) => constant::serve(reply),
+        (Some(barest::COMMAND), Some(storage)) => {
+            barest::serve(&storage, &arguments.next().unwrap_or_default())
+        }
         _ => measure(&Options::parse()),
     };
     match done {

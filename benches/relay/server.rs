@@ -13,7 +13,9 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
-    Outcome, constant,
+    Outcome,
+    barest::{self, Storage},
+    constant,
     load::{PATIENCE, now},
     machine::{self, Cores, Memory},
 };
@@ -98,6 +100,13 @@ impl Server {
     pub(crate) fn constant(cores: Cores, reply: &str) -> Outcome<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args([constant::COMMAND, reply]);
+        Self::start(command, Some(cores))
+    }
+
+    /// The server that does no more than store on this, in this folder.
+    pub(crate) fn barest(cores: Cores, storage: Storage, folder: &Path) -> Outcome<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args([barest::COMMAND, &storage.name()]).arg(folder);
         Self::start(command, Some(cores))
     }
 
