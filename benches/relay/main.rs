@@ -13,6 +13,7 @@ mod document;
 mod figures;
 mod hpke;
 mod lab;
+mod least;
 mod load;
 mod machine;
 mod peers;
@@ -69,6 +70,10 @@ struct Options {
     /// So little of everything that the figures mean nothing: to see that it works
     #[arg(long)]
     quick: bool,
+
+    /// Durable sends to servers that do nothing but store, and to the relay, instead of the rows
+    #[arg(long, conflicts_with_all = ["only", "peers", "only_peers", "counts"])]
+    least: bool,
 
     /// Count the instructions and allocations of a request instead, under valgrind
     #[arg(long, conflicts_with_all = ["only", "peers", "only_peers", "rounds", "seconds"])]
@@ -137,6 +142,9 @@ fn measure(options: &Options) -> Outcome<()> {
         return count(&lab, options);
     }
     let began = began(&extent);
+    if options.least {
+        return write_part(options, "least", &format!("{began}\n{}", least::measure(&lab)?));
+    }
     let mut found = Vec::new();
     for row in
         ROWS.iter().filter(|row| options.only.is_empty() || options.only.iter().any(|name| name == row.name))
@@ -168,12 +176,14 @@ fn measure(options: &Options) -> Outcome<()> {
 fn count(lab: &Lab, options: &Options) -> Outcome<()> {
     counts::need_valgrind()?;
     let text = counts::measure(lab, if options.quick { 100 } else { 1_000 })?;
-    let text = format!("{}, on {}; {text}", date(), machine::about());
-    print(&text);
-    if let Some(docs) = options.docs.as_ref().filter(|_| !options.quick) {
-        document::write_part(&docs.join("performance.md"), "counts", &text)?;
-    }
-    Ok(())
+    write_part(options, "counts", &format!("{}, on {}; {text}", date(), machine::about()))
+}
+
+/// Prints a part of the document, and writes it if it was measured in full.
+fn write_part(options: &Options, part: &str, text: &str) -> Outcome<()> {
+    print(text);
+    let docs = options.docs.as_ref().filter(|_| !options.quick && options.only_peers.is_empty());
+    docs.map_or(Ok(()), |docs| document::write_part(&docs.join("performance.md"), part, text))
 }
 
 /// The parts of the document that are written.
@@ -185,15 +195,7 @@ fn measure_peers(options: &Options, extent: Extent) -> Outcome<()> {
     let peers = peers::fetch(&options.only_peers)?;
     let lab = Lab::new(extent, options.program.clone(), &options.folder)?;
     let began = began(&extent);
-    let text = format!("{began}\n{}", peers::measure(&lab, peers)?);
-    print(&text);
-    if let Some(docs) = &options.docs
-        && options.only_peers.is_empty()
-        && !options.quick
-    {
-        document::write_part(&docs.join("performance.md"), "peers", &text)?;
-    }
-    Ok(())
+    write_part(options, "peers", &format!("{began}\n{}", peers::measure(&lab, peers)?))
 }
 
 /// The picture beside the document.

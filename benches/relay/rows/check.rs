@@ -77,12 +77,12 @@ fn polled(lab: &Lab, at: u64, count: usize, expect: &'static str, reply: &str) -
         relay.all(&mut About { again: false, ..script() })?;
         Ok((constant.run(&mut script())?, relay.run(&mut script())?))
     })?;
-    Ok(side_by_side(rounds.iter().map(|(constant, relay)| (constant, relay))))
+    Ok(side_by_side(&rounds))
 }
 
 /// The relay beside the constant.
 pub(super) struct Sides {
-    /// The [`share`] of the constant's that the relay does.
+    /// The relay's [`share`].
     pub(super) value: f64,
     /// Whether other processes took the core: with nothing else to do, the constant or the client is busy all the time.
     pub(super) disturbed: bool,
@@ -91,14 +91,14 @@ pub(super) struct Sides {
 
 /// How much of what the constant does this server does: by the requests of a second, or by those of a second of the core,
 /// whichever is less. They differ where other processes take the core, or where the client limits the constant.
-pub(super) fn share(constant: &Ran, server: &Ran) -> f64 {
+pub(crate) fn share(constant: &Ran, server: &Ran) -> f64 {
     (server.rate() / constant.rate()).min(server.rate_of_core() / constant.rate_of_core())
 }
 
 /// Both of them, from the rounds of the constant and the relay.
-pub(super) fn side_by_side<'a>(rounds: impl Iterator<Item = (&'a Ran, &'a Ran)> + Clone) -> Sides {
-    let constant = Speed::of(rounds.clone().map(|(constant, _)| constant));
-    let relay = Speed::of(rounds.clone().map(|(_, relay)| relay));
+pub(super) fn side_by_side(rounds: &[(Ran, Ran)]) -> Sides {
+    let constant = Speed::of(rounds.iter().map(|(constant, _)| constant));
+    let relay = Speed::of(rounds.iter().map(|(_, relay)| relay));
     let limit = if constant.client > constant.server { ", and was the constant's limit" } else { "" };
     let figures = format!(
         "{}/s of {}/s; {} µs of the core for each, of {} ({}); p50 {} ms, p99 {} ms; its core was busy {}, of {}; the client takes {} µs{limit}",
@@ -113,7 +113,7 @@ pub(super) fn side_by_side<'a>(rounds: impl Iterator<Item = (&'a Ran, &'a Ran)> 
         percent(constant.server),
         number(constant.own),
     );
-    let value = median(rounds.map(|(constant, relay)| share(constant, relay)));
+    let value = median(rounds.iter().map(|(constant, relay)| share(constant, relay)));
     Sides { value, disturbed: constant.server.max(constant.client) < 0.9, figures }
 }
 

@@ -36,8 +36,7 @@ pub(crate) fn measure(lab: &Lab) -> Outcome<Found> {
             &mut About { template: receive, boxes: &boxes, next: 0, again: true, messages: false, expect };
         Ok((constant.run(same)?, relay.run(&mut script())?))
     })?;
-    let Sides { value, disturbed, figures } =
-        side_by_side(rounds.iter().map(|(constant, relay)| (constant, relay)));
+    let Sides { value, disturbed, figures } = side_by_side(&rounds);
     Ok(Found::line(Line {
         part: "receive",
         against: CONSTANT,

@@ -2,68 +2,34 @@
 
 use std::{fs::File, io::Write as _, time::Duration};
 
-use super::check::{Sides, share, side_by_side};
+use super::check::{Sides, side_by_side};
 use crate::{
     Outcome,
-    barest::Storage,
     figures::{Speed, median, number, percentile},
-    lab::{Lab, Side, rng, sends},
-    load::{Ran, now},
+    lab::{Lab, rng, sends},
+    load::now,
     report::{CONSTANT, Found, Line, Mark},
     requests::{MESSAGE_BYTES, Template},
     server::Server,
 };
 
 /// Boxes made for a round, by the second; with fewer it would end early.
-const A_SECOND: f64 = 45_000.0;
+pub(crate) const A_SECOND: f64 = 45_000.0;
 
 /// How much of what it can do is asked of it where latency is measured.
 const SHARE: f64 = 0.8;
 
-/// Servers that do no more than store.
-const LEAST: [(Storage, &str); 3] = [
-    (Storage::Table, "in a table of SQLite without an index"),
-    (Storage::TableInLargePages, "that in pages of 64 KiB"),
-    (Storage::File, "in a file, one behind the other"),
-];
-
-const LEAST_HEAD: &str = "\
-### The least that a durable send takes
-
-Servers in the relay's place that take a message out of its JSON and base64url and store it, many with one sync, and do nothing else: no box is
-found again, no key is looked at, nothing is limited or counted.
-
-| | a second | µs of the core | of the constant | of one sync each |
-|---|---|---|---|---|
-";
-
-/// What each did, one after the other.
-struct Round {
-    /// Messages a second that were appended with a sync each.
-    appends: f64,
-    constant: Ran,
-    relay: Ran,
-    /// As many as there are in [`LEAST`].
-    least: Vec<Ran>,
-}
-
 pub(crate) fn measure(lab: &Lab) -> Outcome<Found> {
     let mut relay = lab.side(lab.relay("send.db", &[])?)?;
     let mut constant = lab.side(Server::constant(lab.cores, "{\"ok\":true}\n")?)?;
-    let barest = |(storage, _)| lab.side(Server::barest(lab.cores, storage, lab.folder())?);
-    let mut least = LEAST.into_iter().map(barest).collect::<Outcome<Vec<_>>>()?;
     let template = &Template::send(&mut rng());
     let rounds = lab.rounds(|| {
         let boxes = lab.boxes_for_a_round(A_SECOND);
-        let run = |side: &mut Side| side.run(&mut sends(template, &boxes));
-        Ok(Round {
-            appends: appends(lab)?,
-            constant: run(&mut constant)?,
-            relay: run(&mut relay)?,
-            least: least.iter_mut().map(run).collect::<Outcome<_>>()?,
-        })
+        let appends = appends(lab)?;
+        Ok(((constant.run(&mut sends(template, &boxes))?, relay.run(&mut sends(template, &boxes))?), appends))
     })?;
-    let speed = Speed::of(rounds.iter().map(|round| &round.relay));
+    let (pairs, appends): (Vec<_>, Vec<f64>) = rounds.into_iter().unzip();
+    let speed = Speed::of(pairs.iter().map(|(_, relay)| relay));
 
     let rate = speed.rate * SHARE;
     let paced = lab.rounds(|| {
@@ -76,8 +42,7 @@ pub(crate) fn measure(lab: &Lab) -> Outcome<Found> {
 
     // With as many in flight as there are connections it was quicker: it did not keep up, and what it has is a queue.
     let late = p50 > speed.p50;
-    let Sides { value, disturbed, figures } =
-        side_by_side(rounds.iter().map(|round| (&round.constant, &round.relay)));
+    let Sides { value, disturbed, figures } = side_by_side(&pairs);
     let lines = vec![
         Line {
             part: "send, durable",
@@ -91,14 +56,10 @@ pub(crate) fn measure(lab: &Lab) -> Outcome<Found> {
         Line {
             part: "send, beside one sync each",
             against: "an append and fdatasync for each",
-            value: median(rounds.iter().map(|round| round.relay.rate() / round.appends)),
+            value: median(pairs.iter().zip(&appends).map(|((_, relay), appends)| relay.rate() / appends)),
             unit: "",
             mark: Mark::at_least(4.0, 7.0),
-            figures: format!(
-                "{}/s of {}/s",
-                number(speed.rate),
-                number(median(rounds.iter().map(|round| round.appends)))
-            ),
+            figures: format!("{}/s of {}/s", number(speed.rate), number(median(appends))),
             disturbed,
         },
         Line {
@@ -111,32 +72,11 @@ pub(crate) fn measure(lab: &Lab) -> Outcome<Found> {
             disturbed: late,
         },
     ];
-    Ok(Found { lines, text: the_least(&rounds) })
-}
-
-/// The servers beside one another, the least first.
-fn the_least(rounds: &[Round]) -> String {
-    let mut text = LEAST_HEAD.to_owned();
-    let mut row = |what: &str, of: &dyn Fn(&Round) -> &Ran| {
-        let speed = Speed::of(rounds.iter().map(of));
-        text += &format!(
-            "| {what} | {} | {} | {} | {} |\n",
-            number(speed.rate),
-            number(speed.cpu),
-            number(median(rounds.iter().map(|round| share(&round.constant, of(round))))),
-            number(median(rounds.iter().map(|round| of(round).rate() / round.appends))),
-        );
-    };
-    row("the constant, nowhere", &|round| &round.constant);
-    for (n, (_, what)) in LEAST.into_iter().enumerate() {
-        row(what, &|round| &round.least[n]);
-    }
-    row("the relay", &|round| &round.relay);
-    text
+    Ok(Found { lines, text: String::new() })
 }
 
 /// Messages a second that one after the other are appended to a file and synced, in the folder of the database.
-fn appends(lab: &Lab) -> Outcome<f64> {
+pub(crate) fn appends(lab: &Lab) -> Outcome<f64> {
     let mut file = File::create(lab.file("appended"))?;
     let message = [7; MESSAGE_BYTES];
     let start = now();
