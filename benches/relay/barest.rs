@@ -1,15 +1,9 @@
 //! The least that a server of durable sends does: actix, as the relay uses it, takes a message out of its JSON and base64url, and
 //! stores it, many in one commit, before it says `ok`. No box is found again, no key looked at, nothing limited, nothing counted.
 //!
-//! A process of its own, started as `barest STORAGE FOLDER`, so that it has the server's core as the relay has it.
+//! A process of its own, started as `barest STORAGE FILE`, so that it has the server's core as the relay has it.
 
-use std::{
-    fs::File,
-    io::Write as _,
-    mem::take,
-    path::{Path, PathBuf},
-    thread,
-};
+use std::{fs::File, io::Write as _, mem::take, thread};
 
 use actix_web::{
     HttpResponse,
@@ -33,12 +27,15 @@ use crate::{Outcome, constant, say};
 /// The first argument that makes this program that server.
 pub(crate) const COMMAND: &str = "barest";
 
-/// Messages in one commit at most, and messages that wait for one: as in the relay.
+/// Messages in one commit at most, and messages that wait for one: more than there are connections.
 const BATCH: usize = 256;
 const QUEUE: usize = 4096;
 
 /// Messages in one statement.
 const STATEMENT: usize = 64;
+
+/// Bytes of the write-ahead log after which it is folded: with pages of 4 KiB, SQLite's default.
+const LOG: u32 = 4096 << 10;
 
 const TABLE: &str = "create table messages (id integer primary key, pub blob, at integer, data blob) strict";
 
@@ -49,7 +46,7 @@ pub(crate) enum Storage {
     Table,
     /// That in the largest pages.
     TableInLargePages,
-    /// A file, one behind the other.
+    /// A file that grows, one behind the other: with the size each sync writes the file's own record, too.
     File,
 }
 
@@ -68,15 +65,14 @@ struct Message {
 }
 
 #[derive(serde::Deserialize)]
-struct Send<'a> {
+struct Request<'a> {
     r#pub: &'a str,
     data: &'a str,
 }
 
 /// Serves until it is killed; the first line on standard output is its address.
-pub(crate) fn serve(storage: &str, folder: &str) -> Outcome<()> {
+pub(crate) fn serve(storage: &str, path: String) -> Outcome<()> {
     let storage = Storage::from_str(storage, false)?;
-    let path = Path::new(folder).join(storage.name());
     let (sender, queue) = mpsc::channel(QUEUE);
     thread::spawn(move || {
         // What is sent from then on is refused, and that ends the run.
@@ -91,15 +87,15 @@ pub(crate) fn serve(storage: &str, folder: &str) -> Outcome<()> {
 }
 
 async fn send(body: &[u8], queue: &mpsc::Sender<Message>) -> Outcome<()> {
-    let send: Send<'_> = serde_json::from_slice(body)?;
+    let request: Request<'_> = serde_json::from_slice(body)?;
     let (done, stored) = oneshot::channel();
-    let (key, data) = (base64url::decode(send.r#pub)?, base64url::decode(send.data)?);
+    let (key, data) = (base64url::decode(request.r#pub)?, base64url::decode(request.data)?);
     queue.try_send(Message { key, data, done })?;
     Ok(stored.await?)
 }
 
 /// Stores what comes.
-fn write(storage: Storage, path: PathBuf, mut queue: mpsc::Receiver<Message>) -> Outcome<()> {
+fn write(storage: Storage, path: String, mut queue: mpsc::Receiver<Message>) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut store = Store::create(storage, path).await?;
@@ -118,7 +114,7 @@ enum Store {
 }
 
 impl Store {
-    async fn create(storage: Storage, path: PathBuf) -> Outcome<Self> {
+    async fn create(storage: Storage, path: String) -> Outcome<Self> {
         let page = match storage {
             Storage::Table => 4_096,
             Storage::TableInLargePages => 65_536,
@@ -128,6 +124,7 @@ impl Store {
             .filename(path)
             .create_if_missing(true)
             .page_size(page)
+            .pragma("wal_autocheckpoint", (LOG / page).to_string())
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full);
         let mut database = SqliteConnection::connect_with(&options).await?;

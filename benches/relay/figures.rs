@@ -55,6 +55,19 @@ impl Speed {
     }
 }
 
+/// How much of what the constant does this server does: by the requests of a second, or by those of a second of the core,
+/// whichever is less. They differ where other processes take the core, or where the client limits the constant.
+pub(crate) fn share(constant: &Ran, server: &Ran) -> f64 {
+    (server.rate() / constant.rate()).min(server.rate_of_core() / constant.rate_of_core())
+}
+
+impl Speed {
+    /// Of a server that has nothing else to do: whether other processes took the core, since else it or the client is busy all the time.
+    pub(crate) fn is_disturbed(&self) -> bool {
+        self.server.max(self.client) < 0.9
+    }
+}
+
 /// A number with as many digits as it is worth: 3 of them, and thousands apart.
 pub(crate) fn number(value: f64) -> String {
     let decimals = match value.abs() {

@@ -2,6 +2,8 @@
 
 use std::{
     cell::{OnceCell, RefCell},
+    fs::File,
+    io::Write as _,
     path::{Path, PathBuf},
     process::{self, Command},
     time::Duration,
@@ -16,7 +18,7 @@ use crate::{
     load::{Client, Pace, Ran, Script, now},
     machine::{Cores, cpu_time},
     postgres::Postgres,
-    requests::Template,
+    requests::{MESSAGE_BYTES, Template},
     rows::stored::Stored,
     scripts::About,
     server::Server,
@@ -24,6 +26,9 @@ use crate::{
 
 /// Connections of all rows that do not say otherwise.
 pub(crate) const CONNECTIONS: usize = 64;
+
+/// Boxes made for a round of sends, by the second. The constant may come to the end of them before the round does.
+pub(crate) const SENDS_A_SECOND: f64 = 45_000.0;
 
 /// How much is measured.
 #[derive(Clone, Copy)]
@@ -65,11 +70,6 @@ impl Lab {
     /// A file in the folder.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
-    }
-
-    /// Where the files are.
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     /// So many boxes that nobody had before.
@@ -126,6 +126,20 @@ impl Lab {
             let used = (cpu_time(process::id())? - used).max(Duration::from_millis(10));
             Ok(f64::from(count) / used.as_secs_f64())
         })?
+    }
+
+    /// Messages a second that one after the other are appended to a file and synced, in the folder of the database.
+    pub(crate) fn appends(&self) -> Outcome<f64> {
+        let mut file = File::create(self.file("appended"))?;
+        let message = [7; MESSAGE_BYTES];
+        let start = now();
+        let mut count = 0;
+        while now() - start < self.extent.length / 2 {
+            file.write_all(&message)?;
+            file.sync_data()?;
+            count += 1;
+        }
+        Ok(f64::from(count) / (now() - start).as_secs_f64())
     }
 
     /// Does it once to warm up, then as often as there are rounds.

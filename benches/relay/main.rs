@@ -26,7 +26,11 @@ mod rows;
 mod scripts;
 mod server;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Parser, builder::PossibleValuesParser};
 use connectoid::clock::{Clock as _, SystemClock};
@@ -96,13 +100,19 @@ struct Options {
     bench: bool,
 }
 
+impl Options {
+    /// Where the documents are, if all of a part is measured.
+    fn docs_to_write(&self) -> Option<&Path> {
+        let all = self.only.is_empty() && self.only_peers.is_empty() && !self.quick;
+        self.docs.as_deref().filter(|_| all)
+    }
+}
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
-    let done = match (arguments.next().as_deref(), arguments.next()) {
-        (Some(constant::COMMAND), Some(reply)) => constant::serve(reply),
-        (Some(barest::COMMAND), Some(storage)) => {
-            barest::serve(&storage, &arguments.next().unwrap_or_default())
-        }
+    let done = match (arguments.next().as_deref(), arguments.next(), arguments.next()) {
+        (Some(constant::COMMAND), Some(reply), None) => constant::serve(reply),
+        (Some(barest::COMMAND), Some(storage), Some(file)) => barest::serve(&storage, file),
         _ => measure(&Options::parse()),
     };
     match done {
@@ -153,20 +163,15 @@ fn measure(options: &Options) -> Outcome<()> {
         let measured = (row.measure)(&lab).map_err(|error| format!("{}: {error}", row.name))?;
         found.push((row.part, measured));
     }
-    let docs = options.docs.as_ref().filter(|_| options.only.is_empty() && !options.quick);
     for part in PARTS {
         let found: Vec<&Found> = found.iter().filter(|(of, _)| *of == part).map(|(_, found)| found).collect();
         if found.is_empty() {
             continue;
         }
-        let text = text(&found, &began);
-        print(&text);
-        if let Some(docs) = docs {
-            document::write_part(&docs.join("performance.md"), part, &text)?;
-            let lines: Vec<_> = found.iter().flat_map(|found| &found.lines).collect();
-            if !lines.is_empty() {
-                std::fs::write(docs.join(CHART), chart::svg(&lines))?;
-            }
+        write_part(options, part, &text(&found, &began))?;
+        let lines: Vec<_> = found.iter().flat_map(|found| &found.lines).collect();
+        if let Some(docs) = options.docs_to_write().filter(|_| !lines.is_empty()) {
+            std::fs::write(docs.join(CHART), chart::svg(&lines))?;
         }
     }
     Ok(())
@@ -182,8 +187,8 @@ fn count(lab: &Lab, options: &Options) -> Outcome<()> {
 /// Prints a part of the document, and writes it if it was measured in full.
 fn write_part(options: &Options, part: &str, text: &str) -> Outcome<()> {
     print(text);
-    let docs = options.docs.as_ref().filter(|_| !options.quick && options.only_peers.is_empty());
-    docs.map_or(Ok(()), |docs| document::write_part(&docs.join("performance.md"), part, text))
+    let Some(docs) = options.docs_to_write() else { return Ok(()) };
+    document::write_part(&docs.join("performance.md"), part, text)
 }
 
 /// The parts of the document that are written.

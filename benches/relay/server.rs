@@ -103,10 +103,10 @@ impl Server {
         Self::start(command, Some(cores))
     }
 
-    /// The server that does no more than store on this, in this folder.
-    pub(crate) fn barest(cores: Cores, storage: Storage, folder: &Path) -> Outcome<Self> {
+    /// The server that does nothing but store, in this file.
+    pub(crate) fn barest(cores: Cores, storage: Storage, file: &Path) -> Outcome<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args([barest::COMMAND, &storage.name()]).arg(folder);
+        command.args([barest::COMMAND, &storage.name()]).arg(file);
         Self::start(command, Some(cores))
     }
 

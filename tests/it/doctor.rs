@@ -1,6 +1,16 @@
 //! `connectoid doctor`: what it finds at a healthy relay, and at each that is not.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Output};
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Output,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU16, Ordering::Relaxed},
+    },
+};
 
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
@@ -56,7 +66,9 @@ fn complaint(person: &Person, check: &str, args: &[&str]) -> String {
 
 /// An address that nobody listens on, and no other test takes: they all listen on 127.0.0.1.
 fn free_address() -> String {
-    format!("127.0.0.77:{}", rand::random_range(20_000..32_000))
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| rand::random_range(20_000..30_000).into());
+    let mut addresses = std::iter::repeat_with(|| format!("127.0.0.77:{}", NEXT.fetch_add(1, Relaxed)));
+    addresses.find(|address| TcpListener::bind(address).is_ok()).unwrap()
 }
 
 /// A relay behind Caddy, which knows itself by Caddy's URL.

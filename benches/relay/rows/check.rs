@@ -7,7 +7,7 @@ use connectoid::{
 
 use crate::{
     Outcome,
-    figures::{Speed, median, number, percent},
+    figures::{Speed, median, number, percent, share},
     hpke,
     lab::{Lab, rng},
     load::Ran,
@@ -84,15 +84,9 @@ fn polled(lab: &Lab, at: u64, count: usize, expect: &'static str, reply: &str) -
 pub(super) struct Sides {
     /// The relay's [`share`].
     pub(super) value: f64,
-    /// Whether other processes took the core: with nothing else to do, the constant or the client is busy all the time.
+    /// Whether other processes took the core.
     pub(super) disturbed: bool,
     pub(super) figures: String,
-}
-
-/// How much of what the constant does this server does: by the requests of a second, or by those of a second of the core,
-/// whichever is less. They differ where other processes take the core, or where the client limits the constant.
-pub(crate) fn share(constant: &Ran, server: &Ran) -> f64 {
-    (server.rate() / constant.rate()).min(server.rate_of_core() / constant.rate_of_core())
 }
 
 /// Both of them, from the rounds of the constant and the relay.
@@ -114,7 +108,7 @@ pub(super) fn side_by_side(rounds: &[(Ran, Ran)]) -> Sides {
         number(constant.own),
     );
     let value = median(rounds.iter().map(|(constant, relay)| share(constant, relay)));
-    Sides { value, disturbed: constant.server.max(constant.client) < 0.9, figures }
+    Sides { value, disturbed: constant.is_disturbed(), figures }
 }
 
 /// Every check about another box, in which something is: the seal of a question each.

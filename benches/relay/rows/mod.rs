@@ -1,12 +1,12 @@
 //! The rows: each measures one thing, and says what must be and what is the goal.
 
-pub(crate) mod check;
+mod check;
 pub(crate) mod cost;
 mod deliver;
 mod expire;
 mod postgres;
 mod receive;
-pub(crate) mod send;
+mod send;
 mod start;
 pub(crate) mod stored;
 mod wait;

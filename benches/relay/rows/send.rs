@@ -1,20 +1,16 @@
 //! `send`: as many as the relay can do, and how long they take at a rate below that.
 
-use std::{fs::File, io::Write as _, time::Duration};
+use std::time::Duration;
 
 use super::check::{Sides, side_by_side};
 use crate::{
     Outcome,
     figures::{Speed, median, number, percentile},
-    lab::{Lab, rng, sends},
-    load::now,
+    lab::{Lab, SENDS_A_SECOND, rng, sends},
     report::{CONSTANT, Found, Line, Mark},
-    requests::{MESSAGE_BYTES, Template},
+    requests::Template,
     server::Server,
 };
-
-/// Boxes made for a round, by the second; with fewer it would end early.
-pub(crate) const A_SECOND: f64 = 45_000.0;
 
 /// How much of what it can do is asked of it where latency is measured.
 const SHARE: f64 = 0.8;
@@ -24,8 +20,8 @@ pub(crate) fn measure(lab: &Lab) -> Outcome<Found> {
     let mut constant = lab.side(Server::constant(lab.cores, "{\"ok\":true}\n")?)?;
     let template = &Template::send(&mut rng());
     let rounds = lab.rounds(|| {
-        let boxes = lab.boxes_for_a_round(A_SECOND);
-        let appends = appends(lab)?;
+        let boxes = lab.boxes_for_a_round(SENDS_A_SECOND);
+        let appends = lab.appends()?;
         Ok(((constant.run(&mut sends(template, &boxes))?, relay.run(&mut sends(template, &boxes))?), appends))
     })?;
     let (pairs, appends): (Vec<_>, Vec<f64>) = rounds.into_iter().unzip();
@@ -73,18 +69,4 @@ pub(crate) fn measure(lab: &Lab) -> Outcome<Found> {
         },
     ];
     Ok(Found { lines, text: String::new() })
-}
-
-/// Messages a second that one after the other are appended to a file and synced, in the folder of the database.
-pub(crate) fn appends(lab: &Lab) -> Outcome<f64> {
-    let mut file = File::create(lab.file("appended"))?;
-    let message = [7; MESSAGE_BYTES];
-    let start = now();
-    let mut count = 0;
-    while now() - start < lab.extent.length / 2 {
-        file.write_all(&message)?;
-        file.sync_data()?;
-        count += 1;
-    }
-    Ok(f64::from(count) / (now() - start).as_secs_f64())
 }
