@@ -19,7 +19,7 @@ use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder, Resource,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    guard,
+    guard::{self, GuardContext},
     http::{
         Method, StatusCode,
         header::{self, HeaderName, HeaderValue},
@@ -107,7 +107,7 @@ fn relay_routes(config: &mut ServiceConfig, with_metrics: bool, demo: Option<&De
     // First: they are tried one after the other.
     config.service(
         web::resource("/")
-            .route(web::post().to(endpoint::post))
+            .route(web::route().guard(guard::fn_guard(is_post)).to(endpoint::post))
             .route(get_or_head().to(page::front))
             .route(options())
             .default_service(web::to(|| async { refuse(&method_not_allowed("GET, HEAD, OPTIONS, POST")) })),
@@ -169,6 +169,11 @@ async fn around(
         }
     }
     Ok(reply)
+}
+
+/// As `guard::Post`, which also notes for each request which methods were asked about, in memory of its own.
+fn is_post(request: &GuardContext<'_>) -> bool {
+    request.head().method == Method::POST
 }
 
 fn get_or_head() -> actix_web::Route {

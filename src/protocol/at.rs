@@ -37,18 +37,21 @@ impl At {
             Some(digits) => (true, digits),
             None => (false, text),
         };
-        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        if digits.is_empty() {
             return None;
+        }
+        let mut micros = 0_i64;
+        for digit in digits.bytes() {
+            if !digit.is_ascii_digit() {
+                return None;
+            }
+            micros = micros.saturating_mul(10).saturating_add((digit - b'0').into());
         }
         if negative {
             return Some(Self::START);
         }
-        if digits.len() == 20
-            && let Some(micros) = from_calendar(digits)
-        {
-            return Some(Self::from(micros));
-        }
-        Some(digits.parse::<i64>().map_or(Self::MAX, Self::from))
+        let calendar = if digits.len() == 20 { from_calendar(digits) } else { None };
+        Some(Self::from(calendar.unwrap_or(micros)))
     }
 }
 

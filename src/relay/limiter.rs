@@ -177,7 +177,6 @@ impl Levels {
 }
 
 /// A bucket that a request takes from.
-#[derive(Clone)]
 struct Asked<'a> {
     level: &'a Level,
     key: u64,
@@ -236,7 +235,8 @@ impl Limiter {
             whose: "your address to this box",
             name: ("send_to_box", "source"),
         });
-        self.take(1, "sends", to_box.into_iter().chain(self.by_source("send", &levels.send, source)))
+        let by_source = levels.send.as_ref().map(|by| self.by_source("send", by, source));
+        self.take(1, "sends", to_box.iter().chain(by_source.as_slice().as_flattened()))
     }
 
     /// Counts a `check` of so many boxes.
@@ -248,7 +248,8 @@ impl Limiter {
             return Err(Refusal::bad(format!("a check may name {} boxes at most", self.most_boxes)));
         }
         let levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
-        self.take(boxes, "checks", self.by_source("check", &levels.check, source))
+        let by_source = levels.check.as_ref().map(|by| self.by_source("check", by, source));
+        self.take(boxes, "checks", by_source.as_slice().as_flattened().iter())
     }
 
     /// Counts a `receive` or a `delete`.
@@ -257,7 +258,8 @@ impl Limiter {
     /// As [`Limiter::admit`].
     pub fn receive(&self, source: Source) -> Result<(), Refusal> {
         let levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
-        self.take(1, "receives and deletes", self.by_source("receive", &levels.receive, source))
+        let by_source = levels.receive.as_ref().map(|by| self.by_source("receive", by, source));
+        self.take(1, "receives and deletes", by_source.as_slice().as_flattened().iter())
     }
 
     /// Forgets who has asked for nothing lately, which changes no outcome: their buckets are full.
@@ -277,19 +279,12 @@ impl Limiter {
         }
     }
 
-    fn by_source<'a>(
-        &self,
-        limit: &'static str,
-        levels: &'a Option<BySource>,
-        source: Source,
-    ) -> impl Iterator<Item = Asked<'a>> + Clone + use<'a> {
+    fn by_source<'a>(&self, limit: &'static str, by: &'a BySource, source: Source) -> [Asked<'a>; 2] {
         let (address, network) = (self.hash(source), self.hash(source.network()));
-        levels.iter().flat_map(move |by| {
-            [
-                Asked { level: &by.source, key: address, whose: "your address", name: (limit, "source") },
-                Asked { level: &by.network, key: network, whose: "your network", name: (limit, "network") },
-            ]
-        })
+        [
+            Asked { level: &by.source, key: address, whose: "your address", name: (limit, "source") },
+            Asked { level: &by.network, key: network, whose: "your network", name: (limit, "network") },
+        ]
     }
 
     /// Takes from all of these buckets or from none: nobody pays at one for what another refuses, and a neighbour who
@@ -298,11 +293,11 @@ impl Limiter {
         &self,
         cost: u32,
         what: &str,
-        asked: impl Iterator<Item = Asked<'a>> + Clone,
+        asked: impl Iterator<Item = &'a Asked<'a>> + Clone,
     ) -> Result<(), Refusal> {
         let cost = NonZeroU32::new(cost).unwrap_or(NonZeroU32::MIN);
         let now = self.now.set(&*self.clock);
-        let mut longest: Option<(Duration, Asked<'_>)> = None;
+        let mut longest: Option<(Duration, &Asked<'_>)> = None;
         for one in asked.clone() {
             if let Err(wait) = one.level.ask(Step::Look(one.key), cost, now)
                 && longest.as_ref().is_none_or(|(longest, _)| wait > *longest)
@@ -320,7 +315,7 @@ impl Limiter {
         }
         for Asked { level, key, .. } in asked {
             // It was there a moment ago, and the lock is held.
-            let _ = level.ask(Step::Take(key), cost, now);
+            let _ = level.ask(Step::Take(*key), cost, now);
         }
         Ok(())
     }
