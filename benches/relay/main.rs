@@ -91,7 +91,7 @@ struct Options {
     #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_connectoid"))]
     program: PathBuf,
 
-    /// Where performance.md is, whose parts are written, and a chart beside it; if all was measured
+    /// Where performance.md is, whose parts are written, and a chart beside it; if all was measured, three times or more
     #[arg(long, value_name = "PATH")]
     docs: Option<PathBuf>,
 
@@ -101,9 +101,10 @@ struct Options {
 }
 
 impl Options {
-    /// Where the documents are, if all of a part is measured.
+    /// Where the documents are, if all of a part is measured, and often enough for a median. Counts need no other rounds.
     fn docs_to_write(&self) -> Option<&Path> {
-        let all = self.only.is_empty() && self.only_peers.is_empty() && !self.quick;
+        let often = self.rounds >= 3 || self.counts;
+        let all = self.only.is_empty() && self.only_peers.is_empty() && !self.quick && often;
         self.docs.as_deref().filter(|_| all)
     }
 }

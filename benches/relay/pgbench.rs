@@ -29,6 +29,9 @@ const WARM_UP: usize = 2;
 /// How long it would run, in seconds: it is ended before, for with many connections to make it begins late.
 const LONG: u32 = 600;
 
+/// What the relay has its connections set (src/store/postgres.rs): how statements are planned.
+const OPTIONS: &str = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan";
+
 /// What all have used so far.
 struct Used {
     postgres: Duration,
@@ -65,6 +68,7 @@ pub(crate) fn run(
     command
         .arg(url.as_str())
         .env("LC_ALL", "C")
+        .env("PGOPTIONS", OPTIONS)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());

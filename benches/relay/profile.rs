@@ -64,23 +64,32 @@ impl Profile {
 
 /// Whether a function is one of those through which everything goes.
 fn passes_on(name: &str) -> bool {
-    const THROUGH: [&str; 14] = [
+    const THROUGH: [&str; 19] = [
         "(below main)",
         "0x",
+        "OPENSSL_",
         "___",
         "actix_rt::",
         "actix_server::",
         "actix_service::",
         "alloc::",
+        "call_once<",
         "clone",
         "core::",
         "futures_",
         "main",
+        "malloc",
+        "sqlite3Malloc",
+        "sqlite3MemMalloc",
         "start_thread",
         "std::",
         "tokio::",
     ];
     let bare = name.trim_start_matches(['<', '&']).trim_start_matches("dyn ");
+    // aws-lc's names begin with its version.
+    let bare = bare
+        .strip_prefix("aws_lc_")
+        .map_or(bare, |rest| rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '_'));
     THROUGH.iter().any(|through| bare.starts_with(through))
 }
 

@@ -257,3 +257,20 @@ fn text(error: &sqlx::Error) -> String {
 fn cannot(reason: impl Into<String>) -> OpenError {
     OpenError::Postgres(reason.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::PLANS;
+
+    /// What the benchmark calls the same statements, is planned the same way.
+    #[test]
+    fn pgbench_is_given_the_settings_of_the_relay() {
+        let bench = include_str!("../../benches/relay/pgbench.rs");
+        let settings: Vec<&str> = PLANS.split(';').map(|set| set.trim().trim_start_matches("set ")).collect();
+        assert_eq!(settings.len(), 4);
+        for setting in settings {
+            let option = format!("-c {}", setting.replace(" = ", "="));
+            assert!(bench.contains(&option), "{option}");
+        }
+    }
+}

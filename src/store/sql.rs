@@ -1100,3 +1100,41 @@ where
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A statement in the words of a script for pgbench: its parameters by name or value, without a time set by hand, in one line.
+    fn in_a_script(statement: &str, parameters: &[(&str, &str)]) -> String {
+        let times = [1, 3].map(|n| format!("coalesce(${n}, (select now from clock))"));
+        let statement = times
+            .iter()
+            .fold(statement.to_owned(), |statement, time| statement.replace(time, "(select now from clock)"));
+        let named =
+            parameters.iter().fold(statement, |statement, (number, name)| statement.replace(number, name));
+        named.split_whitespace().collect::<Vec<_>>().join(" ") + ";"
+    }
+
+    /// The statement of a script for pgbench.
+    fn of_script(script: &str) -> String {
+        let is_said = |line: &&str| !line.starts_with("--") && !line.starts_with('\\');
+        script.lines().filter(is_said).flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
+    }
+
+    /// What the benchmark calls the same statements, is the same.
+    #[test]
+    fn pgbench_is_given_the_statements_of_the_relay() {
+        let a_box = "cast(lpad(:box, 49, '0') as bytea)";
+        let check = in_a_script(LOOK.for_all(1).0, &[("$2", a_box)]);
+        assert_eq!(of_script(include_str!("../../benches/relay/rows/postgres/check.sql")), check);
+        let receive = [
+            ("$1", a_box),
+            ("$2", "cast(:at as bigint)"),
+            ("$4", "cast(:message_ttl as bigint)"),
+            ("$5", "cast(:limit as bigint)"),
+        ];
+        let receive = in_a_script(NEWER, &receive);
+        assert_eq!(of_script(include_str!("../../benches/relay/rows/postgres/receive.sql")), receive);
+    }
+}

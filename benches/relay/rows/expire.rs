@@ -31,31 +31,29 @@ const PIECE: Duration = Duration::from_secs(1);
 /// How long the sweep may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-const SWEPT: &str = "connectoid_sweeps_total{result=\"ok\"}";
+const SWEEPS: &str = "connectoid_sweeps_total{result=\"ok\"}";
+const SWEPT: &str = "connectoid_swept_messages_total";
 
 pub(crate) fn measure(lab: &Lab) -> Outcome<Found> {
     lab.stored()?;
     sleep(TTL);
-    let mut swept = Vec::new();
-    let mut rounds = Vec::new();
-    for _ in 0..lab.extent.rounds {
+    let rounds = lab.rounds(|| {
         let without = latencies(lab, &[], false)?.0;
         let (with, took) = latencies(lab, &["--message-ttl", "5s", "--sweep-interval", "1h"], true)?;
-        swept.push(took);
-        rounds.push((percentile(&with, 0.99), percentile(&without, 0.99)));
-    }
+        Ok((percentile(&with, 0.99), percentile(&without, 0.99), took))
+    })?;
     let figures = format!(
         "{} messages swept in {} s under {}/s: p99 {} ms, else {} ms",
         number(lab.extent.messages as f64),
-        number(median(swept)),
+        number(median(rounds.iter().map(|(.., took)| *took))),
         number(RATE),
-        number(median(rounds.iter().map(|(with, _)| *with))),
-        number(median(rounds.iter().map(|(_, without)| *without))),
+        number(median(rounds.iter().map(|(with, ..)| *with))),
+        number(median(rounds.iter().map(|(_, without, _)| *without))),
     );
     Ok(Found::line(Line {
         part: "send, p99 while many expire",
         against: "p99 while none do",
-        value: median(rounds.iter().map(|(with, without)| with / without)),
+        value: median(rounds.iter().map(|(with, without, _)| with / without)),
         unit: "",
         mark: Mark::at_most(2.0, 1.5),
         figures,
@@ -84,13 +82,17 @@ fn latencies(lab: &Lab, options: &[&str], sweeping: bool) -> Outcome<(Vec<Durati
         let ran = relay.at_rate(RATE, PIECE, &mut sends(template, &boxes))?;
         all.extend(ran.replies.into_iter().map(|(since, latency)| (begun + since, latency)));
         let so_far = now() - start;
-        let over = if sweeping { relay.server.metric(SWEPT)? > 0.0 } else { so_far >= lab.extent.length };
+        let over = if sweeping { relay.server.metric(SWEEPS)? > 0.0 } else { so_far >= lab.extent.length };
         if over {
             break;
         }
         if so_far > PATIENCE {
             return Err("the sweep does not end".into());
         }
+    }
+    let (swept, all_stored) = (relay.server.metric(SWEPT)?, lab.extent.messages as f64);
+    if sweeping && swept != all_stored {
+        return Err(format!("{swept} messages were swept, not the {all_stored} that were too old").into());
     }
     let took = relay.server.metric("connectoid_sweep_seconds_sum")?;
     // It began when the relay did.

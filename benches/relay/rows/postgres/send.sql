@@ -1,7 +1,6 @@
--- One send in a transaction of its own: the cursor, then the message, as the relay's statements have them (src/store/sql.rs), but
--- for one message. The relay stores in one transaction what has come meanwhile; this stays the plain way, which it is measured against.
---
--- A time set by hand, which only tests do, is left out. The casts say what the relay's driver says of its parameters.
+-- One send in a transaction of its own, in as few statements as one message needs: the box and its cursor, then the message, unless
+-- the box holds it already or is full. The conditions are the relay's (src/store/sql.rs). The relay stores in one transaction what
+-- has come meanwhile, with statements for many, and asks what became of each; this stays the plain way, which it is measured against.
 
 \set box random(1, 1000000000000)
 \set tag random(1, 9000000000000000000)
@@ -23,7 +22,7 @@ insert into messages (box, at, stored_at, tag, sender, data)
 select box, at, stored_at, tag, sender, data from new
 where not exists (select 1 from messages as same
                   where same.box = new.box and same.tag = new.tag and same.data = new.data
-                    and same.stored_at > new.stored_at - cast(:message_ttl as bigint))
+                    and same.stored_at + 0 > new.stored_at - cast(:message_ttl as bigint))
   and (cast(:box_messages as bigint) is null or (
     select messages < cast(:box_messages as bigint) and bytes <= cast(:box_bytes as bigint) and own < cast(:share as bigint)
            and (own = 0 or cast(:share as bigint) >= cast(:box_messages as bigint)
@@ -31,7 +30,7 @@ where not exists (select 1 from messages as same
     from (select count(*) as messages, coalesce(sum(length(held.data)), 0) + length(new.data) as bytes,
                  count(case when held.sender = new.sender then 1 end) as own
           from messages as held
-          where held.box = new.box and held.stored_at > new.stored_at - cast(:message_ttl as bigint)) as held))
+          where held.box = new.box and held.stored_at + 0 > new.stored_at - cast(:message_ttl as bigint)) as held))
 returning box;
 
 commit;
