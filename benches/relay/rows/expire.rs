@@ -91,8 +91,9 @@ fn latencies(lab: &Lab, options: &[&str], sweeping: bool) -> Outcome<(Vec<Durati
         }
     }
     let (swept, all_stored) = (relay.server.metric(SWEPT)?, lab.extent.messages as f64);
-    if sweeping && swept != all_stored {
-        return Err(format!("{swept} messages were swept, not the {all_stored} that were too old").into());
+    // More, if it took so long that the first of the new ones were too old, too.
+    if sweeping && swept < all_stored {
+        return Err(format!("{swept} messages were swept of {all_stored} that were too old").into());
     }
     let took = relay.server.metric("connectoid_sweep_seconds_sum")?;
     // It began when the relay did.
