@@ -30,7 +30,7 @@ const WARM_UP: usize = 2;
 const LONG: u32 = 600;
 
 /// What the relay has its connections set (src/store/postgres.rs): how statements are planned.
-const OPTIONS: &str = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c plan_cache_mode=force_generic_plan";
+const OPTIONS: &str = include_str!("rows/postgres/options.txt");
 
 /// What all have used so far.
 struct Used {
@@ -68,7 +68,7 @@ pub(crate) fn run(
     command
         .arg(url.as_str())
         .env("LC_ALL", "C")
-        .env("PGOPTIONS", OPTIONS)
+        .env("PGOPTIONS", OPTIONS.trim_end())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());

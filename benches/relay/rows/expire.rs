@@ -31,7 +31,6 @@ const PIECE: Duration = Duration::from_secs(1);
 /// How long the sweep may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-const SWEEPS: &str = "connectoid_sweeps_total{result=\"ok\"}";
 const SWEPT: &str = "connectoid_swept_messages_total";
 
 pub(crate) fn measure(lab: &Lab) -> Outcome<Found> {
@@ -75,6 +74,8 @@ fn latencies(lab: &Lab, options: &[&str], sweeping: bool) -> Outcome<(Vec<Durati
     let mut relay = lab.side(lab.relay(database, options)?)?;
     let start = now();
     let mut all = Vec::new();
+    // More, if it takes so long that the first of the new ones are too old, too.
+    let all_stored = lab.extent.messages as f64;
     loop {
         let begun = now() - start;
         // Each time others, or they would be duplicates, which store nothing.
@@ -82,18 +83,14 @@ fn latencies(lab: &Lab, options: &[&str], sweeping: bool) -> Outcome<(Vec<Durati
         let ran = relay.at_rate(RATE, PIECE, &mut sends(template, &boxes))?;
         all.extend(ran.replies.into_iter().map(|(since, latency)| (begun + since, latency)));
         let so_far = now() - start;
-        let over = if sweeping { relay.server.metric(SWEEPS)? > 0.0 } else { so_far >= lab.extent.length };
+        let over =
+            if sweeping { relay.server.metric(SWEPT)? >= all_stored } else { so_far >= lab.extent.length };
         if over {
             break;
         }
         if so_far > PATIENCE {
-            return Err("the sweep does not end".into());
+            return Err(format!("the sweep of {all_stored} messages does not end").into());
         }
-    }
-    let (swept, all_stored) = (relay.server.metric(SWEPT)?, lab.extent.messages as f64);
-    // More, if it took so long that the first of the new ones were too old, too.
-    if sweeping && swept < all_stored {
-        return Err(format!("{swept} messages were swept of {all_stored} that were too old").into());
     }
     let took = relay.server.metric("connectoid_sweep_seconds_sum")?;
     // It began when the relay did.

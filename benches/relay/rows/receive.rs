@@ -16,7 +16,7 @@ use crate::{
 /// of a millisecond of either side.
 pub(super) const BOXES: usize = 256;
 
-/// Boxes whose messages are not.
+/// Boxes whose messages are not; fewer in a quick run.
 const WAITED: usize = 2_048;
 
 /// Messages that are sent after those: more than what memory has room for.
@@ -31,7 +31,7 @@ pub(crate) fn measure(lab: &Lab) -> Outcome<Found> {
         format!("{{\"ok\":true,\"at\":1795170000000000,\"data\":\"{}\"}}\n", "A".repeat(MESSAGE_CHARS));
     let mut constant = lab.side(Server::constant(lab.cores, &reply)?)?;
     let send = &Template::send(&mut rng());
-    let waited = lab.boxes(WAITED);
+    let waited = lab.boxes(WAITED.min(lab.extent.messages / 4));
     relay.send_to(send, &waited)?;
     relay.send_to(send, &lab.boxes(LATER))?;
     let from_database = received(lab, &mut relay, &mut constant, &waited)?;
