@@ -74,7 +74,7 @@ fn latencies(lab: &Lab, options: &[&str], sweeping: bool) -> Outcome<(Vec<Durati
     let mut relay = lab.side(lab.relay(database, options)?)?;
     let start = now();
     let mut all = Vec::new();
-    // More, if it takes so long that the first of the new ones are too old, too.
+    // More than these are swept, if it takes so long that the first of the new ones are too old, too.
     let all_stored = lab.extent.messages as f64;
     loop {
         let begun = now() - start;
