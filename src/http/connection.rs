@@ -153,11 +153,15 @@ pub(crate) struct ReadsBody(Arc<Peer>);
 impl ReadsBody {
     /// What comes of reading it, if that takes no longer than this.
     pub(crate) async fn within<T>(self, time: Duration, read: impl Future<Output = T>) -> Option<T> {
-        let by = Instant::now() + time;
+        // Most bodies are here already: then nobody looks at a clock.
+        let mut by = None;
         let mut read = pin!(read);
         poll_fn(|cx| match read.as_mut().poll(cx) {
             Poll::Ready(body) => Poll::Ready(Some(body)),
-            Poll::Pending => self.0.poll_alarm(by, cx).map(|()| None),
+            Poll::Pending => {
+                let by = *by.get_or_insert_with(|| Instant::now() + time);
+                self.0.poll_alarm(by, cx).map(|()| None)
+            }
         })
         .await
     }

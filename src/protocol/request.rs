@@ -127,7 +127,7 @@ impl Request {
         if !matches!(&*action, "send" | "check" | "receive" | "delete") {
             return Err(Refusal::bad("\"action\" must be send, check, receive or delete"));
         }
-        let ext = match fields.ext.as_deref() {
+        let ext = match fields.ext.flatten().as_deref() {
             None | Some("") => None,
             Some(ext) => Some(Ext::try_from(ext.to_owned()).map_err(|e| Refusal::bad(e.to_string()))?),
         };
@@ -245,7 +245,7 @@ fn read_data(text: Option<&str>) -> Result<Vec<u8>, Refusal> {
 struct Fields<'a> {
     action: Option<Cow<'a, str>>,
     key: Option<Cow<'a, str>>,
-    ext: Option<Cow<'a, str>>,
+    ext: Option<Option<Cow<'a, str>>>,
     data: Option<Cow<'a, str>>,
     answer: Option<Cow<'a, str>>,
     relay: Option<Cow<'a, str>>,
@@ -292,24 +292,21 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Fields<'de>, A::Error> {
         let mut fields = Fields::default();
         each_once(map, |name, map| {
-            match name {
-                "action" => fields.action = Some(map.next_value::<Text>()?.0),
-                "pub" => fields.key = Some(map.next_value::<Text>()?.0),
-                "ext" => fields.ext = map.next_value::<Option<Text>>()?.map(|text| text.0),
-                "data" => fields.data = Some(map.next_value::<Text>()?.0),
-                "answer" => fields.answer = Some(map.next_value::<Text>()?.0),
-                "relay" => fields.relay = Some(map.next_value::<Text>()?.0),
-                "at" => fields.at = Some(read_at(map.next_value()?)?),
-                "limit" => fields.limit = Some(map.next_value()?),
-                "wait" => fields.wait = Some(map.next_value()?),
-                "ask" => fields.ask = Some(map.next_value()?),
-                "all" => fields.all = Some(map.next_value()?),
-                "boxes" => fields.boxes = Some(map.next_value()?),
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-            Ok(())
+            Ok(Some(match name {
+                "action" => is_first(&mut fields.action, map.next_value::<Text>()?.0),
+                "pub" => is_first(&mut fields.key, map.next_value::<Text>()?.0),
+                "ext" => is_first(&mut fields.ext, map.next_value::<Option<Text>>()?.map(|text| text.0)),
+                "data" => is_first(&mut fields.data, map.next_value::<Text>()?.0),
+                "answer" => is_first(&mut fields.answer, map.next_value::<Text>()?.0),
+                "relay" => is_first(&mut fields.relay, map.next_value::<Text>()?.0),
+                "at" => is_first(&mut fields.at, read_at(map.next_value()?)?),
+                "limit" => is_first(&mut fields.limit, map.next_value()?),
+                "wait" => is_first(&mut fields.wait, map.next_value()?),
+                "ask" => is_first(&mut fields.ask, map.next_value()?),
+                "all" => is_first(&mut fields.all, map.next_value()?),
+                "boxes" => is_first(&mut fields.boxes, map.next_value()?),
+                _ => return Ok(None),
+            }))
         })?;
         Ok(fields)
     }
@@ -326,14 +323,11 @@ impl<'de> de::Deserialize<'de> for BoxFields<'de> {
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<BoxFields<'de>, A::Error> {
                 let mut fields = BoxFields::default();
                 each_once(map, |name, map| {
-                    match name {
-                        "pub" => fields.key = Some(map.next_value::<Text>()?.0),
-                        "at" => fields.at = Some(read_at(map.next_value()?)?),
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                    Ok(())
+                    Ok(Some(match name {
+                        "pub" => is_first(&mut fields.key, map.next_value::<Text>()?.0),
+                        "at" => is_first(&mut fields.at, read_at(map.next_value()?)?),
+                        _ => return Ok(None),
+                    }))
                 })?;
                 Ok(fields)
             }
@@ -342,32 +336,34 @@ impl<'de> de::Deserialize<'de> for BoxFields<'de> {
     }
 }
 
-/// Reads the fields of an object. Unknown ones are ignored; a name that stands twice is refused even there, since two
-/// readers could disagree on which of the two counts.
+/// Reads the fields of an object: `read` takes the value of one that it knows, and says whether it was the first of its name.
+/// Unknown ones are ignored; a name that stands twice is refused even there, since two readers could disagree on which of the
+/// two counts.
 fn each_once<'de, A: MapAccess<'de>>(
     mut map: A,
-    mut read: impl FnMut(&str, &mut A) -> Result<(), A::Error>,
+    mut read: impl FnMut(&str, &mut A) -> Result<Option<bool>, A::Error>,
 ) -> Result<(), A::Error> {
-    // As many as a request has.
-    let mut names = Vec::with_capacity(8);
+    let mut unknown = Vec::new();
+    let mut is_once = true;
     while let Some(Text(name)) = map.next_key()? {
-        read(&name, &mut map)?;
-        names.push(name);
+        match read(&name, &mut map)? {
+            Some(is_first) => is_once &= is_first,
+            None => {
+                map.next_value::<IgnoredAny>()?;
+                unknown.push(name);
+            }
+        }
     }
-    if holds_one_twice(&mut names) {
+    unknown.sort_unstable();
+    if !is_once || unknown.windows(2).any(|two| two[0] == two[1]) {
         return Err(de::Error::custom("a field stands twice in the body"));
     }
     Ok(())
 }
 
-/// Whether one of them stands twice. May put them in another order.
-fn holds_one_twice(names: &mut [Cow<'_, str>]) -> bool {
-    // So few are compared with each other sooner than sorted.
-    if names.len() <= 8 {
-        return names.iter().enumerate().any(|(place, name)| names[..place].contains(name));
-    }
-    names.sort_unstable();
-    names.windows(2).any(|two| two[0] == two[1])
+/// Keeps a field's value. Whether there was none before.
+fn is_first<T>(field: &mut Option<T>, value: T) -> bool {
+    field.replace(value).is_none()
 }
 
 fn read_at<E: de::Error>(raw: &RawValue) -> Result<At, E> {
@@ -548,10 +544,14 @@ mod tests {
     fn unknown_fields_are_ignored_but_not_twice() {
         let body = format!(r#"{{"x":{{"y":[1,2]}},"action":"check","pub":"{KEY}","z":"\ud800"}}"#);
         assert!(parse(&body).is_ok());
-        for twice in [r#""at":1,"at":1"#, r#""x":1,"x":2"#, r#""ext":null,"ext":null"#, r#""x":1,"\u0078":2"#]
-        {
-            // Few names are compared with each other, many are sorted.
-            for others in ["", r#","a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1"#] {
+        for twice in [
+            r#""at":1,"at":1"#,
+            r#""at":1,"\u0061t":1"#,
+            r#""ext":null,"ext":null"#,
+            r#""x":1,"x":2"#,
+            r#""x":1,"\u0078":2"#,
+        ] {
+            for others in ["", r#","y":1,"w":1"#] {
                 let body = format!(r#"{{"action":"check","pub":"{KEY}",{twice}{others}}}"#);
                 assert!(detail(&body).contains("twice"), "{body}");
             }
