@@ -29,9 +29,6 @@ const WARM_UP: usize = 2;
 /// How long it would run, in seconds: it is ended before, for with many connections to make it begins late.
 const LONG: u32 = 600;
 
-/// What the relay has its connections set (src/store/postgres.rs): how statements are planned.
-const OPTIONS: &str = include_str!("rows/postgres/options.txt");
-
 /// What all have used so far.
 struct Used {
     postgres: Duration,
@@ -39,6 +36,7 @@ struct Used {
 }
 
 /// Runs a script for `length`, in whole seconds, with as many clients as the relay has and these variables. On this program's core.
+/// How its statements are planned is left to PostgreSQL.
 ///
 /// Every second pgbench says how it goes: counted is from its second such line on. Until the first they connect, until the
 /// second they prepare their statements.
@@ -68,7 +66,6 @@ pub(crate) fn run(
     command
         .arg(url.as_str())
         .env("LC_ALL", "C")
-        .env("PGOPTIONS", OPTIONS.trim_end())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());

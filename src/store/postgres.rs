@@ -257,19 +257,3 @@ fn text(error: &sqlx::Error) -> String {
 fn cannot(reason: impl Into<String>) -> OpenError {
     OpenError::Postgres(reason.into())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::PLANS;
-
-    /// What the benchmark calls the same statements, is planned the same way.
-    #[test]
-    fn pgbench_is_given_the_settings_of_the_relay() {
-        let settings = PLANS.split(';').map(|set| set.trim().trim_start_matches("set ").replace(" = ", "="));
-        let options: Vec<String> = settings.map(|setting| format!("-c {setting}")).collect();
-        assert_eq!(
-            options.join(" "),
-            include_str!("../../benches/relay/rows/postgres/options.txt").trim_end()
-        );
-    }
-}

@@ -197,10 +197,10 @@ impl ForMany {
 
 /// `limit +$5`: a bare parameter there has SQLite make its plan anew each time (`sqlite3ExprIsInteger` looks at the value).
 const NEWER: &str = "
-    select messages.at, messages.data from boxes join messages on messages.box = boxes.id
-    where boxes.pub = $1 and messages.at > $2
-      and messages.stored_at + 0 > coalesce($3, (select now from clock)) - $4
-    order by messages.at limit +$5";
+    select at, data from messages
+    where box = (select id from boxes where pub = $1) and at > $2
+      and stored_at + 0 > coalesce($3, (select now from clock)) - $4
+    order by at limit +$5";
 
 const DELETE_UPTO: &str = "
     delete from messages where box = (select id from boxes where pub = $1) and at <= $2

@@ -2,7 +2,7 @@
 
 \set box random(1, :boxes)
 
-select messages.at, messages.data from boxes join messages on messages.box = boxes.id
-where boxes.pub = cast(lpad(:box, 49, '0') as bytea) and messages.at > cast(:at as bigint)
-  and messages.stored_at + 0 > (select now from clock) - cast(:message_ttl as bigint)
-order by messages.at limit +cast(:limit as bigint);
+select at, data from messages
+where box = (select id from boxes where pub = cast(lpad(:box, 49, '0') as bytea)) and at > cast(:at as bigint)
+  and stored_at + 0 > (select now from clock) - cast(:message_ttl as bigint)
+order by at limit +cast(:limit as bigint);
