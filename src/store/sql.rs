@@ -164,11 +164,11 @@ static LOOK: LazyLock<ForMany> = LazyLock::new(|| {
 /// A row of that: its box, when a check was noted, the time, and the newest message's cursor and time.
 type Looked = (Vec<u8>, i64, i64, Option<i64>, Option<i64>);
 
-/// The newest message that lives.
+/// The newest message that lives. No join: PostgreSQL would read and sort the whole box for it, where it can walk along the index.
 const NEWEST_ALIVE: &str = "
-    select messages.at from boxes join messages on messages.box = boxes.id
-    where boxes.pub = $1 and messages.stored_at + 0 > coalesce($2, (select now from clock)) - $3
-    order by messages.at desc limit 1";
+    select at from messages
+    where box = (select id from boxes where pub = $1) and stored_at + 0 > coalesce($2, (select now from clock)) - $3
+    order by at desc limit 1";
 
 static NOTE_CHECKS: LazyLock<ForMany> = LazyLock::new(|| {
     ForMany::list("update boxes set seen_at = coalesce($1, (select now from clock)) where pub in ", 2)
@@ -195,7 +195,8 @@ impl ForMany {
     }
 }
 
-/// `limit +$5`: a bare parameter there has SQLite make its plan anew each time (`sqlite3ExprIsInteger` looks at the value).
+/// No join, as above. `limit +$5`: a bare parameter there has SQLite make its plan anew each time (`sqlite3ExprIsInteger` looks
+/// at the value).
 const NEWER: &str = "
     select at, data from messages
     where box = (select id from boxes where pub = $1) and at > $2

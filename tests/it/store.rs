@@ -672,6 +672,28 @@ fn what_is_about_a_box_reads_its_messages_only() {
     });
 }
 
+/// The statement is that of the relay, as a unit test sees to.
+#[test]
+fn postgresql_receives_in_the_order_of_the_index_without_a_sort() {
+    let script = include_str!("../../benches/relay/rows/postgres/receive.sql");
+    let lines: Vec<&str> = script.lines().filter(|line| !line.starts_with(['-', '\\'])).collect();
+    let mut statement = lines.join(" ");
+    for (variable, value) in [(":box", "'1'"), (":at", "0"), (":message_ttl", "1"), (":limit", "1")] {
+        statement = statement.replace(variable, value);
+    }
+    let world = World::new(Kind::Postgres);
+    let plan = block_on(async {
+        world.open().await.close().await;
+        let mut database = sqlx::PgConnection::connect(&world.database.url).await.unwrap();
+        // A table of nothing would be read as a whole.
+        database.execute("set enable_seqscan = off").await.unwrap();
+        let explain = sqlx::AssertSqlSafe(format!("explain {statement}"));
+        let plan: Vec<(String,)> = sqlx::query_as(explain).fetch_all(&mut database).await.unwrap();
+        plan.into_iter().map(|(line,)| line + "\n").collect::<String>()
+    });
+    assert!(plan.contains("using messages_by_box on messages") && !plan.contains("Sort"), "{plan}");
+}
+
 /// Whoever is opened last has the database; the one before stores nothing more, and trusts its memory no more.
 #[test]
 fn a_sole_instance_is_displaced_by_the_next() {
