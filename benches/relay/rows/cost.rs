@@ -33,7 +33,7 @@ const MANY: usize = 100;
 
 /// Requests a second where each is about one box, and where each is about many.
 const RATE: f64 = 1_000.0;
-const RATE_OF_MANY: f64 = 100.0;
+const RATE_OF_MANY: f64 = 500.0;
 
 /// How long a check waits, in seconds: as long as a relay allows if nothing else is said.
 pub(crate) const WAIT: u64 = 25;
@@ -326,12 +326,13 @@ fn text(costs: &[(&Kind, Cost)]) -> String {
                 or_none(transactions),
                 or_none(transactions.map(|each| awake(each * habit.contacts))),
             );
+            // All that was counted of the core's time: others reckon with it.
             counted += &format!(
-                "| {} | {} | {} | {} | {} | {} | {} |\n",
+                "| {} | {} | {} | {:.1} | {} | {} | {} |\n",
                 habit.request,
                 kind.name,
                 whole(each.counted as f64),
-                number(each.core * 1e6),
+                each.core * 1e6,
                 number(each.sent),
                 number(each.received),
                 or_none(each.transactions),
