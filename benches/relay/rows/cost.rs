@@ -33,7 +33,10 @@ const MANY: usize = 100;
 
 /// Requests a second where each is about one box, and where each is about many.
 const RATE: f64 = 1_000.0;
-const RATE_OF_MANY: f64 = 500.0;
+const RATE_OF_MANY: f64 = 100.0;
+
+/// How many times as long it is asked about many, so that what PostgreSQL does by itself meanwhile does not look like theirs.
+const LONGER: u32 = 5;
 
 /// How long a check waits, in seconds: as long as a relay allows if nothing else is said.
 pub(crate) const WAIT: u64 = 25;
@@ -183,7 +186,7 @@ impl Cost {
         let (one, many) = (&Template::check(NEVER), &Template::check_many(&others, NEVER));
         let habits = vec![
             relays.count(one, one, &boxes[..CONNECTIONS], RATE, length)?,
-            relays.count(many, many, &boxes[..CONNECTIONS], RATE_OF_MANY, length)?,
+            relays.count(many, many, &boxes[..CONNECTIONS], RATE_OF_MANY, length * LONGER)?,
             relays.count_waits(&boxes[..waiters], lab.extent.wait)?,
         ];
         Ok(Self { habits, idle: relays.idle(length.max(SETTLED * 6))? })
